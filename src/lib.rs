@@ -1,0 +1,34 @@
+//! Waypost carries gRPC and HTTP calls to services that are registered in etcd.
+//!
+//! A client names a service; the proxy knows from etcd which instances of it are there, picks one, and carries the
+//! call. This crate is the library behind the `waypost` command.
+//!
+//! Modules import downwards only, in the order of this list (a test holds it):
+//!
+//! * [`cli`]: the command line;
+//! * [`admin`], [`proxy`]: what listens;
+//! * [`balance`]: which endpoint takes a call;
+//! * [`upstream`], [`route`]: connections to endpoints, and which service a request is for;
+//! * [`table`]: what is registered, kept current by watching etcd;
+//! * [`registry`]: instances and the formats in which they are registered;
+//! * [`etcd`]: the connection to etcd.
+//!
+//! [`config`] and [`telemetry`] stand below all of them.
+
+#[cfg(feature = "admin")]
+pub mod admin;
+#[cfg(feature = "proxy")]
+pub mod balance;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod config;
+pub mod etcd;
+#[cfg(feature = "proxy")]
+pub mod proxy;
+pub mod registry;
+#[cfg(feature = "proxy")]
+pub mod route;
+pub mod table;
+pub mod telemetry;
+#[cfg(feature = "proxy")]
+pub mod upstream;

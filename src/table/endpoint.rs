@@ -1,0 +1,104 @@
+//! An endpoint: an instance as calls see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::registry::{Address, Instance, Protocol};
+
+/// Names an endpoint for as long as the process runs: one service and one address. A changed weight or version keeps
+/// it, and with it counters and connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub u32);
+
+/// What all workers share about an endpoint. It outlives changes of the registration.
+#[derive(Debug, Default)]
+pub struct EndpointState {
+    /// Exchanges under way, over all workers.
+    pub in_flight: AtomicU32,
+    /// The last connect failed, and a trial has not succeeded since.
+    unreachable: AtomicBool,
+}
+
+impl EndpointState {
+    /// Whether the last connect failed and no trial has succeeded since.
+    pub fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a connect failed. True for the one caller that found it reachable before: that one tries again.
+    pub fn mark_unreachable(&self) -> bool {
+        !self.unreachable.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that a connect succeeded. True if it had been unreachable.
+    pub fn mark_reachable(&self) -> bool {
+        self.unreachable.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// An instance as calls see it: where it is, what share it takes, what it speaks.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Stable over changes of the registration.
+    pub id: EndpointId,
+    /// The registration behind it, the newest if several keys name this address.
+    pub instance: Arc<Instance>,
+    /// `address` as text, for labels and logs.
+    pub label: Arc<str>,
+    /// The lease that its key hangs on, 0 if none.
+    pub lease: i64,
+    /// The mod_revision of its key.
+    pub revision: i64,
+    /// Its key vanished together with most of the prefix, and it is kept until that proves right.
+    pub doubted: bool,
+    /// Shared by all workers.
+    pub state: Arc<EndpointState>,
+}
+
+impl Endpoint {
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.instance.address
+    }
+
+    /// Its share of calls; 0 means no new ones.
+    pub fn weight(&self) -> u32 {
+        self.instance.weight
+    }
+
+    /// What it speaks, if the registration says so.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.instance.protocol
+    }
+}
+
+/// The endpoints of one service at one moment, ordered by id. Never changed, only replaced.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    list: Box<[Endpoint]>,
+}
+
+impl Endpoints {
+    /// Orders the endpoints by id, which must be unique.
+    pub fn new(mut list: Vec<Endpoint>) -> Self {
+        list.sort_unstable_by_key(|e| e.id);
+        debug_assert!(list.windows(2).all(|w| w[0].id < w[1].id));
+        Endpoints { list: list.into() }
+    }
+
+    /// The endpoint of that id, if it is still there.
+    pub fn get(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.list
+            .binary_search_by_key(&id, |e| e.id)
+            .ok()
+            .map(|i| &self.list[i])
+    }
+}
+
+impl std::ops::Deref for Endpoints {
+    type Target = [Endpoint];
+
+    fn deref(&self) -> &[Endpoint] {
+        &self.list
+    }
+}

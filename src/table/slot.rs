@@ -1,0 +1,105 @@
+//! Where workers read: a slot per service, swapped whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::Endpoints;
+
+/// One service's place in the table. It stays the same while the endpoints in it are replaced.
+#[derive(Debug)]
+pub struct Slot {
+    service: Arc<str>,
+    endpoints: ArcSwap<Endpoints>,
+    generation: AtomicU64,
+}
+
+impl Slot {
+    /// An empty slot.
+    pub fn new(service: &str) -> Self {
+        Slot {
+            service: service.into(),
+            endpoints: ArcSwap::default(),
+            generation: AtomicU64::new(1),
+        }
+    }
+
+    /// The service's name.
+    pub fn service(&self) -> &Arc<str> {
+        &self.service
+    }
+
+    /// Counts changes: of the endpoints, and of whether they can be reached. A worker compares it with the one that
+    /// its picker was built from; that is all that a call pays for discovery.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The endpoints now. Read the generation first: then a change in between is seen again rather than missed.
+    pub fn endpoints(&self) -> Arc<Endpoints> {
+        self.endpoints.load_full()
+    }
+
+    /// Puts new endpoints in place and gives back the old ones, so that the writer frees them and no worker does.
+    pub fn replace(&self, endpoints: Arc<Endpoints>) -> Arc<Endpoints> {
+        let old = self.endpoints.swap(endpoints);
+        self.touch();
+        old
+    }
+
+    /// Has every picker of this service built anew at its next use, as when an endpoint became unreachable.
+    pub fn touch(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The read side of the table: service names to slots. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Table {
+    slots: Arc<ArcSwap<HashMap<Arc<str>, Arc<Slot>>>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new() -> Self {
+        Table {
+            slots: Arc::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// The slot of a service; `None` if no such service has been seen.
+    pub fn slot(&self, service: &str) -> Option<Arc<Slot>> {
+        self.slots.load().get(service).cloned()
+    }
+
+    /// All slots by service name, at one moment.
+    pub fn slots(&self) -> Arc<HashMap<Arc<str>, Arc<Slot>>> {
+        self.slots.load_full()
+    }
+
+    /// Wakes whenever anything changed; the value counts the changes.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Replaces the set of services. For the one writer.
+    pub fn publish(&self, slots: HashMap<Arc<str>, Arc<Slot>>) {
+        self.slots.store(Arc::new(slots));
+    }
+
+    /// Wakes the workers, after one or more slots changed. For the one writer.
+    pub fn notify(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table::new()
+    }
+}
