@@ -47,12 +47,8 @@ impl FromStr for Protocol {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
             "grpc" | "grpcs" | "h2" | "h2c" | "http2" | "http/2" | "tri" => Ok(Protocol::Http2),
-            "http" | "https" | "http1" | "http/1.1" | "http1.1" | "h1" | "rest" => {
-                Ok(Protocol::Http1)
-            }
-            _ => Err(format!(
-                "unknown protocol `{text}`; it is one of grpc, h2c, http1"
-            )),
+            "http" | "https" | "http1" | "http/1.1" | "http1.1" | "h1" | "rest" => Ok(Protocol::Http1),
+            _ => Err(format!("unknown protocol `{text}`; it is one of grpc, h2c, http1")),
         }
     }
 }
@@ -83,9 +79,7 @@ pub enum AddressError {
     #[error("`{0}` has a bad port; it must be a number from 1 to 65535")]
     BadPort(String),
     /// The part before the port is neither a host name nor an IP address.
-    #[error(
-        "`{0}` has a bad host; it must be a host name, an IPv4 address, or an IPv6 address in brackets"
-    )]
+    #[error("`{0}` has a bad host; it must be a host name, an IPv4 address, or an IPv6 address in brackets")]
     BadHost(String),
 }
 
@@ -101,14 +95,9 @@ impl Address {
         }
         let is_name = !host.is_empty()
             && host.len() <= 253
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
         if is_name || host.parse::<IpAddr>().is_ok() {
-            Ok(Address {
-                host: host.to_owned(),
-                port,
-            })
+            Ok(Address { host: host.to_owned(), port })
         } else {
             Err(AddressError::BadHost(host.to_owned()))
         }
@@ -131,9 +120,7 @@ impl FromStr for Address {
     /// Reads `host:port`, `1.2.3.4:port` or `[v6]:port`. An IPv6 address without brackets is refused, for its end
     /// cannot be told from the port.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
         let bad_host = || AddressError::BadHost(text.to_owned());
         let host = match host.strip_prefix('[') {
             Some(rest) => {
@@ -147,9 +134,7 @@ impl FromStr for Address {
         if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
             return Err(AddressError::BadPort(text.to_owned()));
         }
-        let port = port
-            .parse()
-            .map_err(|_| AddressError::BadPort(text.to_owned()))?;
+        let port = port.parse().map_err(|_| AddressError::BadPort(text.to_owned()))?;
         Address::new(host, port)
     }
 }

@@ -88,10 +88,7 @@ impl Endpoints {
 
     /// The endpoint of that id, if it is still there.
     pub fn get(&self, id: EndpointId) -> Option<&Endpoint> {
-        self.list
-            .binary_search_by_key(&id, |e| e.id)
-            .ok()
-            .map(|i| &self.list[i])
+        self.list.binary_search_by_key(&id, |e| e.id).ok().map(|i| &self.list[i])
     }
 }
 

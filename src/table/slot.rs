@@ -20,11 +20,7 @@ pub struct Slot {
 impl Slot {
     /// An empty slot.
     pub fn new(service: &str) -> Self {
-        Slot {
-            service: service.into(),
-            endpoints: ArcSwap::default(),
-            generation: AtomicU64::new(1),
-        }
+        Slot { service: service.into(), endpoints: ArcSwap::default(), generation: AtomicU64::new(1) }
     }
 
     /// The service's name.
@@ -66,10 +62,7 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new() -> Self {
-        Table {
-            slots: Arc::default(),
-            changed: watch::Sender::new(0),
-        }
+        Table { slots: Arc::default(), changed: watch::Sender::new(0) }
     }
 
     /// The slot of a service; `None` if no such service has been seen.
