@@ -75,12 +75,6 @@ impl StatusCounters {
 mod tests {
     use super::*;
 
-    fn check(record: impl Fn(&StatusCounters), expected: &[(&str, &str, u64)]) {
-        let counters = StatusCounters::default();
-        record(&counters);
-        assert_eq!(counters.samples().collect::<Vec<_>>(), expected);
-    }
-
     #[test]
     fn statuses_are_counted_under_their_names() {
         let grpc = |statuses: &[u32]| {
