@@ -36,7 +36,7 @@ fn service(s: &mut Section<'_>) -> Service {
     let balancers = [("round_robin", Balancer::RoundRobin), ("weighted", Balancer::Weighted)];
     Service {
         balancer: s.choice("balancer", &balancers, Balancer::RoundRobin),
-        idle: s.optional_duration("idle", Duration::from_secs(1)..=Duration::from_secs(3600)),
+        idle: s.optional_duration("idle", None, Duration::from_secs(1)..=Duration::from_secs(3600)),
         tls: s.section("tls", |s| s.string("name", "none")),
     }
 }
