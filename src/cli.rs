@@ -39,7 +39,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy.
     Run(run::Arguments),
     /// Check or print the configuration.
     #[command(subcommand)]
@@ -48,9 +47,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Config {
-    /// Check a file and report every error at once.
     Check(check::Arguments),
-    /// Print the configuration in effect, and where its values come from.
     Print(print::Arguments),
 }
 

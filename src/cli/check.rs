@@ -7,8 +7,10 @@ use clap::Args;
 
 use super::{Failure, Sources};
 
-/// Reads the file alone, without arguments and environment. Prints every error as `file:line:column: key: message` on
-/// standard error, and exits with 2 if there is one.
+/// Check a file and report every error at once.
+///
+/// Reads the file alone, without the environment. Prints each error as `file:line:column: key: message` on standard
+/// error, and exits with 2 if there is one.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  waypost config check waypost.yaml")]
 pub(super) struct Arguments {

@@ -7,8 +7,10 @@ use clap::Args;
 use super::sources::Given;
 use super::{Failure, Sources};
 
-/// Prints the whole configuration as YAML, with a comment at each value that is not the default: the argument, the
-/// variable, or the line of the file that it comes from. Secrets are masked.
+/// Print the configuration in effect, and where its values come from.
+///
+/// Prints all of it as YAML, with a comment at each value that is not the default: the argument, the variable, or the
+/// line of the file that it comes from. Secrets are masked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   waypost config print

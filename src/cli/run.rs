@@ -5,8 +5,10 @@ use clap::Args;
 use super::sources::Given;
 use super::{Failure, Sources};
 
-/// Runs the proxy until SIGTERM or Ctrl-C. Settings come from arguments, then from variables (WAYPOST_PROXY_LISTEN for
-/// proxy.listen), then from the file, then from defaults. A changed file is read again by itself, and on SIGHUP.
+/// Run the proxy until SIGTERM or Ctrl-C.
+///
+/// For each setting, arguments count first, then variables (WAYPOST_PROXY_LISTEN for proxy.listen, WAYPOST_CONFIG for
+/// the file), then the file, then defaults. The file is read again when it changes, and on SIGHUP.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   waypost run
