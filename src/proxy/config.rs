@@ -109,7 +109,8 @@ pub struct Services {
 }
 
 impl Service {
-    fn read(section: &mut Section<'_>, base: &Service) -> Service {
+    fn read(section: &mut Section<'_>) -> Service {
+        let base = Service::default();
         Service {
             balancer: section.choice("balancer", Balancer::CHOICES, base.balancer),
             timeout: section.optional_duration(
@@ -117,7 +118,7 @@ impl Service {
                 base.timeout,
                 Duration::from_millis(1)..=Duration::from_secs(86_400),
             ),
-            upstream: Arc::new(upstream::Config::read(section, &base.upstream)),
+            upstream: Arc::new(upstream::Config::read(section)),
         }
     }
 }
@@ -125,9 +126,10 @@ impl Service {
 impl Services {
     /// Reads the section `services`.
     pub fn read(section: &mut Section<'_>) -> Services {
-        let default = section.section("default", |s| Service::read(s, &Service::default()));
-        let named = section.map("named", |_, s| Service::read(s, &default));
-        Services { default, named }
+        Services {
+            default: section.section("default", Service::read),
+            named: section.map_over("named", "default", |_, named| Service::read(named)),
+        }
     }
 
     /// The settings of a service.

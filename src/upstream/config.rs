@@ -88,12 +88,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the keys of a service that concern its connections, with `base` for what is absent.
-    pub fn read(section: &mut Section<'_>, base: &Config) -> Config {
-        let seconds = Duration::from_secs;
+    /// Reads the keys of a service that concern its connections.
+    pub fn read(section: &mut Section<'_>) -> Config {
+        let (base, seconds) = (Config::default(), Duration::from_secs);
         Config {
-            protocol: section.optional_parsed("protocol").or(base.protocol),
-            tls: Tls::read(section).or_else(|| base.tls.clone()),
+            protocol: section.optional_parsed("protocol"),
+            tls: Tls::read(section),
             connect_timeout: section.duration(
                 "connect_timeout",
                 base.connect_timeout,

@@ -35,17 +35,13 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads `tls: {ca, cert, key, server_name}`; each of the first three is a path to a PEM file. `None` if there is
-    /// no such key or it cannot be used, which is then among the errors of the section.
+    /// Reads `tls: {enabled, ca, cert, key, server_name}`; `ca`, `cert` and `key` are paths of PEM files, and any key
+    /// but `enabled: false` asks for TLS. `None` if nothing does, or if it cannot be used, which is then an error.
     pub fn read(section: &mut Section<'_>) -> Option<Tls> {
-        section.optional_section("tls", |tls| {
-            let mut file = |key: &str| {
-                let path = tls.optional(key)?;
-                std::fs::read(&path)
-                    .map_err(|error| tls.error(key, format!("cannot read `{path}`: {error}; name a readable PEM file")))
-                    .ok()
-            };
-            let (ca, cert, key) = (file("ca"), file("cert"), file("key"));
+        section.section("tls", |tls| {
+            let ca = file(tls, "ca");
+            let cert = file(tls, "cert");
+            let key = file(tls, "key");
             let name = tls.optional("server_name").and_then(|name| {
                 ServerName::try_from(name.clone())
                     .map_err(|_| tls.error("server_name", format!("`{name}` is neither a host name nor an IP address")))
@@ -56,8 +52,12 @@ impl Tls {
                 (false, true) => tls.error("key", "a key needs its `cert`"),
                 _ => {}
             }
-            Tls::new(ca, cert, key, name).map_err(|error| tls.error("ca", error.to_string())).ok()
-        })?
+            let wanted = ca.is_some() || cert.is_some() || name.is_some();
+            if !tls.boolean("enabled", wanted) {
+                return None;
+            }
+            Tls::new(ca, cert, key, name).map_err(|error| tls.error("", error.to_string())).ok()
+        })
     }
 
     /// TLS by the contents of PEM files: authorities to trust (unset: the system's), and a client certificate with its
@@ -124,6 +124,13 @@ impl Tls {
             crate::registry::Protocol::Http1 => self.with_http1.clone(),
         }
     }
+}
+
+fn file(tls: &mut Section<'_>, key: &str) -> Option<Vec<u8>> {
+    let path = tls.optional(key)?;
+    std::fs::read(&path)
+        .map_err(|error| tls.error(key, format!("cannot read `{path}`: {error}; name a readable PEM file")))
+        .ok()
 }
 
 impl PartialEq for Tls {
