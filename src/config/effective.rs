@@ -1,6 +1,6 @@
 //! What was read in the end, and from where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::error::Place;
@@ -17,6 +17,8 @@ pub struct Effective(pub(super) Tree);
 pub(super) enum Tree {
     Leaf(Leaf),
     Section(Vec<(String, Tree)>),
+    /// Sections under names that the user chose, each printed even if nothing is in it.
+    Map(Vec<(String, Tree)>),
     List(Vec<Tree>),
 }
 
@@ -50,7 +52,7 @@ impl Effective {
     /// The paths of the keys whose values differ, a key that only one of both has included.
     pub fn changed(&self, other: &Effective) -> Vec<String> {
         let (mine, theirs) = (self.0.leaves(), other.0.leaves());
-        let all: std::collections::BTreeSet<_> = mine.keys().chain(theirs.keys()).collect();
+        let all: BTreeSet<_> = mine.keys().chain(theirs.keys()).collect();
         all.into_iter().filter(|path| mine.get(*path) != theirs.get(*path)).cloned().collect()
     }
 }
@@ -77,7 +79,9 @@ impl Tree {
     fn collect<'a>(&'a self, path: String, leaves: &mut BTreeMap<String, &'a Text>) {
         match self {
             Tree::Leaf(leaf) => drop(leaves.insert(path, &leaf.text)),
-            Tree::Section(entries) => entries.iter().for_each(|(key, tree)| tree.collect(join(&path, key), leaves)),
+            Tree::Section(entries) | Tree::Map(entries) => {
+                entries.iter().for_each(|(key, tree)| tree.collect(join(&path, key), leaves));
+            }
             Tree::List(items) => {
                 items.iter().enumerate().for_each(|(i, tree)| tree.collect(format!("{path}[{i}]"), leaves));
             }
@@ -89,17 +93,19 @@ impl Tree {
         match self {
             Tree::Leaf(leaf) => leaf.inherited,
             Tree::Section(entries) => entries.iter().all(|(_, tree)| tree.is_silent()),
+            Tree::Map(entries) => entries.is_empty(),
             Tree::List(_) => false,
         }
     }
 
-    /// Writes what follows a key, or a list's dash; `first` replaces the first line's indentation.
+    /// Writes the lines of a section or list; `first` stands in place of the first line's indentation.
     fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize, first: &str) -> fmt::Result {
         match self {
             Tree::Leaf(leaf) => leaf.write(f),
-            Tree::Section(entries) => {
+            Tree::Section(entries) | Tree::Map(entries) => {
+                let all = matches!(self, Tree::Map(_));
                 let mut indent = first.to_owned();
-                for (key, tree) in entries.iter().filter(|(_, tree)| !tree.is_silent()) {
+                for (key, tree) in entries.iter().filter(|(_, tree)| all || !tree.is_silent()) {
                     write!(f, "{indent}{}:", quoted(key))?;
                     tree.write_value(f, depth)?;
                     indent = "  ".repeat(depth);
@@ -120,10 +126,12 @@ impl Tree {
         }
     }
 
+    /// Writes what follows a key.
     fn write_value(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         match self {
             Tree::Leaf(leaf) => leaf.write(f),
             Tree::List(items) if items.is_empty() => writeln!(f, " []"),
+            tree if tree.is_silent() => writeln!(f, " {{}}"),
             tree => {
                 writeln!(f)?;
                 tree.write(f, depth + 1, &"  ".repeat(depth + 1))

@@ -230,7 +230,7 @@ impl<'a> Section<'a> {
     ) -> BTreeMap<String, T> {
         let base = base.map(|base| self.frames[0].child(base, &mut Vec::new()));
         let frames = self.children(key);
-        self.read_child(key, frames, |section| {
+        let (values, tree) = Section::read(self.reader, frames, |section| {
             let names: BTreeSet<String> = section.frames[0].keys().map(|(name, _)| name.to_owned()).collect();
             let each = names.into_iter().map(|name| {
                 section.known.push(name.clone());
@@ -240,7 +240,13 @@ impl<'a> Section<'a> {
                 (name, value)
             });
             each.collect()
-        })
+        });
+        let tree = match tree {
+            Tree::Section(entries) => Tree::Map(entries),
+            tree => tree,
+        };
+        self.record.push((key.to_owned(), tree));
+        values
     }
 
     /// Notes an error at a value.

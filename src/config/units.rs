@@ -63,7 +63,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
 
 /// Writes a size so that it can be read again.
 pub(super) fn show_bytes(bytes: u64) -> String {
-    match SIZES[..3].iter().find(|(_, scale)| bytes > 0 && bytes % scale == 0) {
+    match SIZES[..3].iter().find(|(_, scale)| bytes > 0 && bytes.is_multiple_of(*scale)) {
         Some((unit, scale)) => format!("{}{unit}", bytes / scale),
         None => bytes.to_string(),
     }

@@ -94,10 +94,7 @@ impl Section<'_> {
     }
 
     /// One of several words.
-    pub fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)], default: T) -> T
-    where
-        T: PartialEq,
-    {
+    pub fn choice<T: Copy + PartialEq>(&mut self, key: &str, choices: &[(&str, T)], default: T) -> T {
         let parse = |text: &str| match choices.iter().find(|(word, _)| *word == text) {
             Some((_, value)) => Ok(*value),
             None => {
