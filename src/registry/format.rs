@@ -1,21 +1,7 @@
 //! The formats in which instances are registered, one file each, behind one seam.
 
 use super::Instance;
-
-/// A key of the registry as etcd stores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyValue {
-    /// The whole key.
-    pub key: Vec<u8>,
-    /// The value.
-    pub value: Vec<u8>,
-    /// The lease that it hangs on, 0 if none.
-    pub lease: i64,
-    /// The revision of its last change.
-    pub mod_revision: i64,
-    /// The revision at which it came to be; a lock's fencing token.
-    pub create_revision: i64,
-}
+pub use crate::etcd::KeyValue;
 
 /// What a format makes of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
