@@ -26,4 +26,4 @@ pub use config::{Config, Prefix};
 pub use endpoint::{Endpoint, EndpointId, EndpointState, Endpoints};
 pub use slot::{Slot, Table};
 pub use status::{PrefixStatus, Relist, Unreadable};
-pub use tasks::{Decode, Source, Tasks, start};
+pub use tasks::{Source, Tasks, start};

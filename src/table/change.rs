@@ -39,9 +39,3 @@ pub(super) struct Update {
     pub(super) unsettled: bool,
     pub(super) change: Option<Change>,
 }
-
-impl Update {
-    pub(super) fn of(change: Change) -> Self {
-        Update { unsettled: false, change: Some(change) }
-    }
-}

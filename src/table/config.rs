@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{self, Section};
+use crate::registry::format::{Decoder, FormatName, Layout};
 
 /// How the table is kept current.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,10 @@ impl Default for Config {
 pub struct Prefix {
     /// The name of the etcd client. Default `default`.
     pub client: String,
+    /// The format of its values. Default: told by their looks.
+    pub format: FormatName,
+    /// What the parts of its keys mean. Default: told by their looks.
+    pub layout: Layout,
     /// If set, everything under the prefix registers instances of this service.
     pub service: Option<String>,
     path: String,
@@ -61,13 +66,21 @@ impl Prefix {
     /// of `/foo-bar/` as well.
     pub fn new(client: &str, path: &str) -> Self {
         let slash = if path.ends_with('/') { "" } else { "/" };
-        Prefix { client: client.to_owned(), service: None, path: format!("{path}{slash}") }
+        Prefix {
+            client: client.to_owned(),
+            format: FormatName::Auto,
+            layout: Layout::Auto,
+            service: None,
+            path: format!("{path}{slash}"),
+        }
     }
 
     /// Reads an item of `prefixes`.
     pub fn read(section: &mut Section<'_>) -> Self {
         let client = section.string("client", "default");
         let path = section.string("prefix", "/services/");
+        let format = section.choice("format", FormatName::ALL, FormatName::Auto);
+        let layout = section.choice("layout", Layout::ALL, Layout::Auto);
         let service = section.optional("service");
         if path.is_empty() {
             section.error("prefix", "must not be empty: it would hold all of etcd; write `/` for what begins with one");
@@ -75,12 +88,17 @@ impl Prefix {
         if service.as_deref() == Some("") {
             section.error("service", "must not be empty; leave it away to read the service from each key");
         }
-        Prefix { service, ..Prefix::new(&client, &path) }
+        Prefix { format, layout, service, ..Prefix::new(&client, &path) }
     }
 
     /// The prefix, with a slash at its end.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Reads the keys below it.
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder::new(&self.path, self.format, self.service.clone()).with_layout(self.layout)
     }
 
     /// Whether both hold the same keys of the same client, however these are read.

@@ -12,10 +12,9 @@ use tokio::time::Instant;
 
 use super::change::{Change, Gone, Update};
 use super::status::Unreadable;
-use super::tasks::Decode;
 use crate::etcd::KeyValue;
 use crate::registry::Instance;
-use crate::registry::format::Decoded;
+use crate::registry::format::{Decoded, Decoder};
 
 type Key = Arc<[u8]>;
 /// Names of services whose endpoints may have changed.
@@ -39,7 +38,7 @@ struct Window {
 
 /// The keys of one prefix.
 pub(super) struct Keys {
-    decode: Decode,
+    decoder: Decoder,
     entries: HashMap<Key, Entry>,
     /// The keys of each service.
     services: HashMap<String, BTreeSet<Key>>,
@@ -58,9 +57,9 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(decode: Decode) -> Self {
+    pub(super) fn new(decoder: Decoder) -> Self {
         Keys {
-            decode,
+            decoder,
             entries: HashMap::new(),
             services: HashMap::new(),
             unreadable: BTreeMap::new(),
@@ -183,8 +182,9 @@ impl Keys {
     }
 
     fn set(&mut self, kv: KeyValue, dirty: &mut Dirty) {
-        let (instances, reason) = match (self.decode)(&kv) {
+        let (instances, reason) = match self.decoder.decode(&kv) {
             Decoded::Instances(instances) => (instances, None),
+            Decoded::Flawed(instances, reason) => (instances, Some(reason)),
             Decoded::NotAnInstance(_) => (Vec::new(), None),
             Decoded::Unreadable(reason) => (Vec::new(), Some(reason)),
         };
@@ -195,7 +195,7 @@ impl Keys {
         }
         let instances = instances.into_iter().map(Arc::new).collect();
         let entry = Entry { revision: kv.mod_revision, lease: kv.lease, instances, doubted: None };
-        self.replace(key, Some(entry), dirty);
+        self.replace(&key, Some(entry), dirty);
     }
 
     /// A key is no longer in etcd. It may already be gone here, or doubted.
@@ -207,7 +207,7 @@ impl Keys {
             return;
         }
         let entry = entry.clone();
-        self.replace(key.clone(), None, dirty);
+        self.replace(&key, None, dirty);
         if let Some(window) = &mut self.window
             && !entry.instances.is_empty()
         {
@@ -235,7 +235,7 @@ impl Keys {
         let all = self.instances + vanished;
         if vanished > 0 && lost * 2 > all {
             for (key, entry) in std::mem::take(&mut window.vanished) {
-                self.replace(key, Some(Entry { doubted: Some(now), ..entry }), dirty);
+                self.replace(&key, Some(Entry { doubted: Some(now), ..entry }), dirty);
             }
         }
         self.close_window(now);
@@ -262,7 +262,7 @@ impl Keys {
             (instances.len() < entry.instances.len()).then(|| (key.clone(), rest))
         });
         for (key, rest) in left.collect::<Vec<_>>() {
-            self.replace(key, rest, dirty);
+            self.replace(&key, rest, dirty);
         }
     }
 
@@ -274,39 +274,36 @@ impl Keys {
 
     /// The one place where entries change. Notes the services that may look different for it: equal instances written
     /// anew don't.
-    fn replace(&mut self, key: Key, entry: Option<Entry>, dirty: &mut Dirty) {
+    fn replace(&mut self, key: &Key, entry: Option<Entry>, dirty: &mut Dirty) {
         let looks = |entry: &Entry| (entry.lease, entry.doubted.is_some());
-        if let (Some(old), Some(new)) = (self.entries.get_mut(&key), &entry)
+        if let (Some(old), Some(new)) = (self.entries.get_mut(key), &entry)
             && looks(old) == looks(new)
             && old.instances == new.instances
         {
             old.revision = new.revision;
             return;
         }
-        let old = match entry.clone() {
-            Some(entry) => self.entries.insert(key.clone(), entry),
-            None => self.entries.remove(&key),
-        };
-        for entry in &old {
-            self.instances -= entry.instances.len();
-            self.doubted -= entry.doubted.map_or(0, |_| entry.instances.len());
-            for instance in &entry.instances {
+        if let Some(old) = self.entries.remove(key) {
+            self.instances -= old.instances.len();
+            self.doubted -= old.doubted.map_or(0, |_| old.instances.len());
+            for instance in &old.instances {
                 dirty.insert(instance.service.clone());
                 if let Some(keys) = self.services.get_mut(&instance.service) {
-                    keys.remove(&key);
+                    keys.remove(key);
                     if keys.is_empty() {
                         self.services.remove(&instance.service);
                     }
                 }
             }
         }
-        for entry in &entry {
-            self.instances += entry.instances.len();
-            self.doubted += entry.doubted.map_or(0, |_| entry.instances.len());
-            for instance in &entry.instances {
+        if let Some(new) = entry {
+            self.instances += new.instances.len();
+            self.doubted += new.doubted.map_or(0, |_| new.instances.len());
+            for instance in &new.instances {
                 dirty.insert(instance.service.clone());
                 self.services.entry(instance.service.clone()).or_default().insert(key.clone());
             }
+            self.entries.insert(key.clone(), new);
         }
     }
 }

@@ -47,7 +47,12 @@ impl Services {
     }
 
     /// Rebuilds the slots of the services that changed, and wakes the readers once.
-    pub(super) fn publish<'a>(&mut self, dirty: &Dirty, sources: impl Iterator<Item = &'a Keys> + Clone, now: Instant) {
+    pub(super) fn publish<'a>(
+        &mut self,
+        dirty: &Dirty,
+        sources: &(impl Iterator<Item = &'a Keys> + Clone),
+        now: Instant,
+    ) {
         let mut changed = false;
         let mut is_new = false;
         for service in dirty {
@@ -86,7 +91,7 @@ impl Services {
     /// Forgets services that have been empty for that long, and frees what nobody reads any more.
     pub(super) fn forget(&mut self, after: Duration, now: Instant) {
         let before = self.slots.len();
-        self.slots.retain(|_, known| !known.empty_since.is_some_and(|since| now >= since + after));
+        self.slots.retain(|_, known| known.empty_since.is_none_or(|since| now < since + after));
         if self.slots.len() < before {
             self.publish_slots();
             self.table.notify();

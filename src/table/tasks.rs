@@ -1,6 +1,5 @@
 //! Starting and stopping what keeps the table.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -10,29 +9,18 @@ use super::status::Shared;
 use super::watcher::Watcher;
 use super::writer::{Message, SourceId, Writer};
 use super::{Config, Prefix, Table};
-use crate::etcd::{Client, KeyValue};
-use crate::registry::format::Decoded;
+use crate::etcd::Client;
 
 /// Messages that may wait for the writer. A watcher waits when it is full, and with it etcd.
 const QUEUE: usize = 64;
 
-/// What a format makes of a key, for one prefix.
-pub type Decode = Box<dyn Fn(&KeyValue) -> Decoded + Send + Sync>;
-
-/// A prefix, whom to ask for it, and how to read it.
+/// A prefix, and the client of the name that it gives.
+#[derive(Debug, Clone)]
 pub struct Source {
     /// The prefix as configured.
     pub prefix: Prefix,
-    /// The client of that name.
+    /// Whom to ask for it.
     pub client: Client,
-    /// Reads its keys.
-    pub decode: Decode,
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("prefix", &self.prefix).field("client", &self.client).finish_non_exhaustive()
-    }
 }
 
 /// Starts to fill a table from these sources, on the runtime that it is called on. Does not wait for etcd;
@@ -105,12 +93,12 @@ impl Tasks {
         self.table.set_prefixes(self.watchers.iter().map(|watching| watching.status.clone()).collect());
     }
 
-    async fn watch(&mut self, Source { prefix, client, decode }: Source, replaces: Option<SourceId>) {
+    async fn watch(&mut self, Source { prefix, client }: Source, replaces: Option<SourceId>) {
         self.count += 1;
         let id = SourceId(self.count);
         let path: Arc<str> = prefix.path().into();
         let status = Arc::new(Shared::new(client.name().clone(), path.clone()));
-        self.tell(Message::Add { id, decode, status: status.clone(), replaces }).await;
+        self.tell(Message::Add { id, decoder: prefix.decoder(), status: status.clone(), replaces }).await;
         let (config, writer) = (self.config.subscribe(), self.messages.clone());
         let watcher = Watcher::new(id, client.clone(), path, config, status.clone(), writer);
         self.watchers.push(Watching { id, prefix, client, status, _task: Guard(tokio::spawn(watcher.run())) });

@@ -11,8 +11,8 @@ use super::change::Update;
 use super::keys::{Dirty, Keys};
 use super::services::Services;
 use super::status::Shared;
-use super::tasks::Decode;
 use super::{Config, Table};
+use crate::registry::format::Decoder;
 
 /// How often it is looked whether connects to doubted instances failed, and whether readers let go what was replaced.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub(super) struct SourceId(pub(super) u64);
 /// What the writer is told.
 pub(super) enum Message {
     /// A prefix is watched from now on. It takes the place of `replaces`, whose instances stay until it has been listed.
-    Add { id: SourceId, decode: Decode, status: Arc<Shared>, replaces: Option<SourceId> },
+    Add { id: SourceId, decoder: Decoder, status: Arc<Shared>, replaces: Option<SourceId> },
     /// A prefix is no longer watched; its instances leave.
     Remove(SourceId),
     /// A watcher has something to say.
@@ -73,8 +73,8 @@ impl Writer {
     pub(super) fn take(&mut self, message: Message, config: &Config, now: Instant) {
         let mut dirty = Dirty::new();
         match message {
-            Message::Add { id, decode, status, replaces } => {
-                self.sources.insert(id, Source { keys: Keys::new(decode), status, replaces });
+            Message::Add { id, decoder, status, replaces } => {
+                self.sources.insert(id, Source { keys: Keys::new(decoder), status, replaces });
             }
             Message::Remove(id) => self.remove(id, &mut dirty),
             Message::Update(id, update) => {
@@ -118,7 +118,7 @@ impl Writer {
     }
 
     fn publish(&mut self, dirty: &Dirty, now: Instant) {
-        self.services.publish(dirty, self.sources.values().map(|source| &source.keys), now);
+        self.services.publish(dirty, &self.sources.values().map(|source| &source.keys), now);
         for Source { keys, status, .. } in self.sources.values_mut() {
             let unreadable = keys.unreadable();
             status.change(|status| {
