@@ -1,0 +1,3 @@
+//! Whole rooms together, and with real servers and clients. One binary, for linking is dear.
+
+mod etcd_table;
