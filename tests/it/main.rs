@@ -7,5 +7,6 @@
 
 mod clients;
 mod curl;
+mod etcd_table;
 mod harness;
 mod harness_check;
