@@ -68,7 +68,7 @@ mod tests {
             "waypost_table_revision{client=\"default\",prefix=\"/services/\"} 7\n",
             "waypost_table_instances{client=\"default\",prefix=\"/services/\"} 3\n",
             "waypost_table_relists_total{client=\"default\",prefix=\"/services/\",reason=\"compacted\"} 2\n",
-            "waypost_table_slot_changes_total 1\n",
+            "waypost_table_slot_changes_total{} 1\n",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");
         }
