@@ -66,16 +66,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for service in ["s0", "s1"] {
         waypost.call(service).await?;
     }
-    let before = [builds(&waypost, "s0").await?, builds(&waypost, "s1").await?];
+    let before = [rebuilds(&waypost, "s0").await?, rebuilds(&waypost, "s1").await?];
     let (key, value) = registration(0, 0, addresses[0], 100);
     put_and_see(&mut etcd, &waypost, key, value, true).await?;
     for service in ["s0", "s1"] {
         waypost.call(service).await?;
     }
-    let after = [builds(&waypost, "s0").await?, builds(&waypost, "s1").await?];
-    println!("pickers built for a change of s0: {} of s0, {} of s1", after[0] - before[0], after[1] - before[1]);
+    let after = [rebuilds(&waypost, "s0").await?, rebuilds(&waypost, "s1").await?];
+    println!("pickers rebuilt for a change of s0: {} of s0, {} of s1", after[0] - before[0], after[1] - before[1]);
     if after != [before[0] + 1, before[1]] {
-        return Err("a change of s0 must build the picker of s0, and no other".into());
+        return Err("a change of s0 must rebuild the picker of s0, and no other".into());
     }
     Ok(())
 }
@@ -126,10 +126,10 @@ fn cpu_time(waypost: &Waypost) -> Result<Duration, Box<dyn Error>> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// How many pickers were built for a service, as the metrics have it.
-async fn builds(waypost: &Waypost, service: &str) -> Result<u64, Box<dyn Error>> {
+/// How many pickers were rebuilt for a service, as the metrics have it.
+async fn rebuilds(waypost: &Waypost, service: &str) -> Result<u64, Box<dyn Error>> {
     let page = waypost.page("/metrics").await?;
-    let sample = format!("waypost_picker_builds_total{{service=\"{service}\"}} ");
+    let sample = format!("waypost_picker_rebuilds_total{{service=\"{service}\"}} ");
     let value = page.lines().find_map(|line| line.strip_prefix(&sample));
     Ok(value.ok_or_else(|| format!("no {sample}among the metrics"))?.parse()?)
 }
