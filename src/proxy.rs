@@ -98,9 +98,11 @@ impl Proxy {
             let orders = Orders { accepted, settings: settings.subscribe(), phase: phase.subscribe() };
             let (table, current, stats) = (table.clone(), settings.borrow().clone(), stats.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            threads.push(thread.spawn(move || match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(Worker::new(index, table, current, stats).run(orders)),
-                Err(error) => tracing::error!(%error, "cannot start a worker's runtime"),
+            threads.push(thread.spawn(move || {
+                match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime.block_on(Worker::new(index, table, current, stats).run(orders)),
+                    Err(error) => tracing::error!(%error, "cannot start a worker's runtime"),
+                }
             })?);
             senders.push(sender);
         }

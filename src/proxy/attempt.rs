@@ -1,13 +1,12 @@
 //! One attempt at one endpoint.
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
 use h2::Reason;
 use h2::client::ResponseFuture;
-use http::{Request, Response, request};
+use http::{Request, request};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -125,7 +124,10 @@ fn setback(target: &Target<'_>, error: &h2::Error, body: RequestBody) -> Setback
         Some(_) if error.is_go_away() && error.is_remote() => Setback::Closed(body),
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Setback::Refused(body),
         Some(reason) if error.is_reset() => Setback::Fatal(Failure::Reset(target.name(), reason)),
-        Some(_) => lost(target, &"it answered with something that is not HTTP/2; if it speaks HTTP/1.1, say so in its registration or with `protocol: http1`"),
+        Some(_) => lost(
+            target,
+            &"it answered with something that is not HTTP/2; if it speaks HTTP/1.1, say so in its registration or with `protocol: http1`",
+        ),
         None => lost(target, &""),
     }
 }
@@ -145,12 +147,18 @@ async fn over_http1(
     body: RequestBody,
 ) -> Result<Answer, Setback> {
     match connection.send(request.map(|()| body)).await {
-        Ok(response) => Ok(response.map(|body| (Source::Http1(body), Upstream::Http1(connection)))),
+        Ok(mut response) => {
+            headers::from_http1(response.headers_mut());
+            Ok(response.map(|body| (Source::Http1(body), Upstream::Http1(connection))))
+        }
         Err(mut error) => match error.take_message() {
             Some(unsent) => Err(Setback::Closed(unsent.into_body())),
             None => {
                 let detail = error.into_error();
-                Err(lost(target, if detail.is_parse() { &"it answered with something that is not HTTP/1.1" } else { &"" }))
+                Err(lost(
+                    target,
+                    if detail.is_parse() { &"it answered with something that is not HTTP/1.1" } else { &"" },
+                ))
             }
         },
     }

@@ -112,7 +112,7 @@ impl Service {
     fn read(section: &mut Section<'_>) -> Service {
         let base = Service::default();
         Service {
-            balancer: section.choice("balancer", Balancer::CHOICES, base.balancer),
+            balancer: section.choice("balancer", Balancer::ALL, base.balancer),
             timeout: section.optional_duration(
                 "timeout",
                 base.timeout,

@@ -31,14 +31,10 @@ use super::{Config, Phase, Settings, headers};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a client until it goes, breaks the rules, or the proxy stops.
-pub(super) async fn serve(
-    worker: &Rc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    mut phase: watch::Receiver<Phase>,
-) {
+pub(super) async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, mut phase: watch::Receiver<Phase>) {
     let settings = worker.settings();
-    let Some((stream, is_http2)) = timeout(settings.config.handshake_timeout, sniff(stream)).await.ok().flatten() else {
+    let Some((stream, is_http2)) = timeout(settings.config.handshake_timeout, sniff(stream)).await.ok().flatten()
+    else {
         return;
     };
     let address = peer.ip().to_canonical().to_string();

@@ -68,7 +68,7 @@ async fn carry(
     let limit = matched.timeout.or(service.settings.timeout);
     let by = deadline::of(&head.headers, limit, record.started)
         .map_err(|_| Failure::BadRequest("`grpc-timeout` must be 1 to 8 digits and one of H, M, S, m, u, n"))?;
-    let subset = matched.subset;
+    let subset = matched.subset.map(|id| settings.router.subset(id));
     headers::to_upstream(&mut head, &client.header);
     let target = Target { worker, settings, service: &service, subset, by };
     let started = record.started;

@@ -1,8 +1,8 @@
 //! What a proxy changes in a head on its way: RFC 9110 section 7.6, RFC 9113 section 8.2.2.
 
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, VIA,
+    CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Uri, Version, request};
@@ -52,9 +52,11 @@ pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue) {
     let wants_trailers = if head.version == Version::HTTP_2 {
         headers.contains_key(TE)
     } else {
-        let te = headers.get_all(TE).iter().filter_map(|te| te.to_str().ok()).any(|te| {
-            te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-        });
+        let te = headers
+            .get_all(TE)
+            .iter()
+            .filter_map(|te| te.to_str().ok())
+            .any(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")));
         strip_hop_by_hop(headers);
         headers.remove(PROXY_AUTHORIZATION);
         te
@@ -137,12 +139,10 @@ fn uri(scheme: Option<Scheme>, authority: Option<Authority>, path: Option<&PathA
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-/// Readies a response's head for the way to the client.
-pub(super) fn to_client(headers: &mut HeaderMap, from: Protocol) {
-    if from == Protocol::Http1 {
-        strip_hop_by_hop(headers);
-        headers.remove(PROXY_AUTHENTICATE);
-    }
+/// Readies the head of an HTTP/1.1 response for the way to the client. HTTP/2 has nothing that would not pass.
+pub(super) fn from_http1(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    headers.remove(PROXY_AUTHENTICATE);
 }
 
 /// Whether a head belongs to a gRPC call: its answer has its status in `grpc-status`.

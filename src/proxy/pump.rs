@@ -94,8 +94,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
             Poll::Pending => {}
         }
         let timeout = self.stall_timeout;
-        let stalled =
-            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(PumpError::Stalled(timeout)))
     }

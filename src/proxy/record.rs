@@ -75,7 +75,9 @@ impl Record {
 
     /// Takes note of a `grpc-status` in a head or in trailers.
     pub(super) fn status_in(&mut self, headers: &HeaderMap) {
-        if self.grpc && let Some(status) = headers.get("grpc-status") {
+        if self.grpc
+            && let Some(status) = headers.get("grpc-status")
+        {
             self.grpc_status = status.to_str().ok().and_then(|status| status.parse().ok()).or(Some(2));
         }
     }

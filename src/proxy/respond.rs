@@ -16,7 +16,9 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// No registration has ever named this service.
-    #[error("unknown service `{0}`: nothing is registered under that name; check the host part of the address that you call, and the registry")]
+    #[error(
+        "unknown service `{0}`: nothing is registered under that name; check the host part of the address that you call, and the registry"
+    )]
     UnknownService(String),
     /// The registry has not been read yet.
     #[error("the registry has not been read yet, so `{0}` is not known; try again in a moment")]
@@ -39,7 +41,9 @@ pub(super) enum Failure {
     #[error("service `{0}` refused the call before processing it, and no other instance took it")]
     Refused(String),
     /// The connection broke after the call was sent: it may have been processed.
-    #[error("the connection to an instance of service `{service}` was lost during the call{detail}; it may have been processed")]
+    #[error(
+        "the connection to an instance of service `{service}` was lost during the call{detail}; it may have been processed"
+    )]
     ConnectionLost {
         /// The service.
         service: String,

@@ -132,9 +132,10 @@ impl Collector for Stats {
         families.gauges(
             "waypost_client_connections",
             "Open client connections",
-            self.connections.iter().enumerate().map(|(worker, open)| {
-                ([("worker", worker.to_string())], open.load(Ordering::Relaxed))
-            }),
+            self.connections
+                .iter()
+                .enumerate()
+                .map(|(worker, open)| ([("worker", worker.to_string())], open.load(Ordering::Relaxed))),
         )?;
         self.encode_endpoints(&mut families)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::acceptor::Accepted;
 use super::body::RequestBody;
@@ -144,7 +144,11 @@ impl Worker {
         let mut services = self.services.borrow_mut();
         services.retain(|name, service| {
             let kept = slots.get(name).is_some_and(|slot| Arc::ptr_eq(slot, &service.slot));
-            if kept { self.refresh(service) } else { self.let_go(service) }
+            if kept {
+                self.refresh(service)
+            } else {
+                self.let_go(service)
+            }
             kept
         });
     }
@@ -153,7 +157,11 @@ impl Worker {
     fn take_over_settings(&self, settings: Arc<Settings>) {
         self.services.borrow_mut().retain(|name, service| {
             let kept = *settings.services.of(name) == service.settings;
-            if kept { service.forget_subsets() } else { self.let_go(service) }
+            if kept {
+                service.forget_subsets()
+            } else {
+                self.let_go(service)
+            }
             kept
         });
         self.settings.replace(settings);
@@ -170,9 +178,4 @@ impl Worker {
 /// A name that a stranger chose, short enough to be repeated to him.
 fn bounded(name: &str) -> String {
     name.chars().take(100).collect()
-}
-
-/// A moment that is far enough away to be never.
-pub(super) fn never() -> Instant {
-    Instant::now() + Duration::from_secs(86_400 * 365)
 }

@@ -50,8 +50,12 @@ pub struct Limits {
 
 impl Limits {
     /// The defaults towards endpoints.
-    pub const ENDPOINTS: Limits =
-        Limits { max_streams: 1_000, max_header_bytes: 64 << 10, stream_window: 256 << 10, connection_window: 256 << 20 };
+    pub const ENDPOINTS: Limits = Limits {
+        max_streams: 1_000,
+        max_header_bytes: 64 << 10,
+        stream_window: 256 << 10,
+        connection_window: 256 << 20,
+    };
     /// The defaults towards clients.
     pub const CLIENTS: Limits =
         Limits { max_streams: 256, max_header_bytes: 64 << 10, stream_window: 256 << 10, connection_window: 4 << 20 };

@@ -100,12 +100,7 @@ fn prepare(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
     Ok(())
 }
 
-async fn tls(
-    tcp: TcpStream,
-    address: &Address,
-    protocol: Protocol,
-    config: &Config,
-) -> Result<Stream, ConnectError> {
+async fn tls(tcp: TcpStream, address: &Address, protocol: Protocol, config: &Config) -> Result<Stream, ConnectError> {
     let tls = match &config.tls {
         Some(tls) => tls,
         None => Tls::system()?,
