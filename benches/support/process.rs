@@ -34,7 +34,10 @@ impl Drop for Folder {
 }
 
 /// A process that is killed when dropped. What it says goes to a file in the folder.
-pub(crate) struct Process(Child);
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Process {
     pub(crate) fn start(
@@ -44,22 +47,28 @@ impl Process {
     ) -> Result<Self, Box<dyn Error>> {
         let program = program.as_ref();
         let name = Path::new(program).file_name().unwrap_or(program);
-        let log = File::create(folder.path().join(name).with_extension("log"))?;
-        let child = Command::new(program).args(args).stdout(log.try_clone()?).stderr(log).spawn();
-        Ok(Process(child.map_err(|error| format!("{}: {error}", program.display()))?))
+        let log = folder.path().join(name).with_extension("log");
+        let file = File::create(&log)?;
+        let child = Command::new(program).args(args).stdout(file.try_clone()?).stderr(file).spawn();
+        Ok(Process { child: child.map_err(|error| format!("{}: {error}", program.display()))?, log })
     }
 }
 
 impl Process {
     pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
+    }
+
+    /// An error with what the process said, before the folder goes.
+    pub(crate) fn failed(&self, error: Box<dyn Error>) -> Box<dyn Error> {
+        format!("{error}\n{}", fs::read_to_string(&self.log).unwrap_or_default()).into()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
