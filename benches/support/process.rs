@@ -60,7 +60,7 @@ impl Process {
     }
 
     /// An error with what the process said, before the folder goes.
-    pub(crate) fn failed(&self, error: Box<dyn Error>) -> Box<dyn Error> {
+    pub(crate) fn failed(&self, error: &dyn Error) -> Box<dyn Error> {
         format!("{error}\n{}", fs::read_to_string(&self.log).unwrap_or_default()).into()
     }
 }

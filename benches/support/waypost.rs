@@ -32,10 +32,8 @@ impl Waypost {
         fs::write(&config, lines.join("\n"))?;
         let args = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
         let process = Process::start(folder, env!("CARGO_BIN_EXE_waypost"), args)?;
-        until("waypost is ready", async || {
-            page(admin, "/readyz").await.ok()?.starts_with("HTTP/1.1 200").then_some(())
-        })
-        .await?;
+        let ready = async || page(admin, "/readyz").await.ok()?.starts_with("HTTP/1.1 200").then_some(());
+        until("waypost is ready", ready).await.map_err(|error| process.failed(&*error))?;
         let (client, connection) = h2::client::handshake(TcpStream::connect(data).await?).await?;
         tokio::spawn(connection);
         Ok(Waypost { process, admin, client })
