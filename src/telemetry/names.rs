@@ -46,3 +46,6 @@ pub const RETRIES: &str = "waypost_retries";
 pub const PICKER_REBUILDS: &str = "waypost_picker_rebuilds";
 /// Open connections from clients, gauge. Label: `worker`.
 pub const CLIENT_CONNECTIONS: &str = "waypost_client_connections";
+
+/// Times the configuration was read again, by `result`: `applied` or `rejected`.
+pub const CONFIG_RELOADS: &str = "waypost_config_reloads";
