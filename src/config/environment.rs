@@ -47,11 +47,11 @@ impl Environment {
     }
 }
 
-/// The variable for the key at `path`.
+/// The variable for the key at `path`: `WAYPOST_PREFIXES_0_CLIENT` for `prefixes[0].client`.
 fn variable(path: &str) -> String {
-    let name: String =
-        path.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    format!("{PREFIX}{name}")
+    let letters = path.chars().filter(|c| *c != ']' && *c != '"');
+    let name = letters.map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    PREFIX.chars().chain(name).collect()
 }
 
 /// Kubernetes sets variables of its own in each pod for each Service of the namespace, and for one that is called
@@ -68,6 +68,17 @@ fn is_service_link(name: &str, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_named_after_keys() {
+        for (path, name) in [
+            ("etcd.password_file", "WAYPOST_ETCD_PASSWORD_FILE"),
+            ("prefixes[0].client", "WAYPOST_PREFIXES_0_CLIENT"),
+            ("services.named.\"acme.Greeter\".balancer", "WAYPOST_SERVICES_NAMED_ACME_GREETER_BALANCER"),
+        ] {
+            assert_eq!(variable(path), name);
+        }
+    }
 
     #[test]
     fn service_links_of_kubernetes_are_passed_over() {

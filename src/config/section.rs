@@ -132,38 +132,14 @@ impl<'a> Section<'a> {
     }
 
     /// A list of sections. As an argument or a variable it is written as YAML: `[{prefix: /services/}]`.
-    pub fn list<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
-        let Some(found) = self.find(key) else {
-            self.record.push((key.to_owned(), Tree::List(Vec::new())));
-            return Vec::new();
-        };
-        let parsed;
-        let node = match &found.value {
-            Raw::Node(node) => Some(*node),
-            Raw::Text(text) => {
-                parsed = yaml::parse(text, &Origin::Value(found.place.clone()), &mut self.reader.errors);
-                parsed.as_ref()
-            }
-        };
-        let items = match node.map(|n| &n.value) {
-            Some(Value::List(items)) => items.as_slice(),
-            Some(Value::Null) | None => &[],
-            Some(_) => {
-                self.report(&found, "must be a list of sections: each starts with `- `");
-                &[]
-            }
-        };
-        let mut values = Vec::new();
-        let mut trees = Vec::new();
-        for (i, item) in items.iter().enumerate() {
-            let path = format!("{}[{i}]", found.path);
-            let frame = Frame::new(path, item.place.clone(), [Some(item)], &mut self.reader.errors);
-            let (value, tree) = Section::read(self.reader, vec![frame], &mut read);
-            values.push(value);
-            trees.push(tree);
-        }
-        self.record.push((key.to_owned(), Tree::List(trees)));
-        values
+    pub fn list<T>(&mut self, key: &str, read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
+        self.read_list(key, &[], read)
+    }
+
+    /// Like [`list`](Section::list), and an absent or empty one reads as a list of one empty section.
+    pub fn list_of_one<T>(&mut self, key: &str, read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
+        let empty = Node { place: self.reader.file.clone(), value: Value::Null };
+        self.read_list(key, &[empty], read)
     }
 
     /// Notes an error of the caller's own at this key, or at the section if it has no such key or `key` is empty.
@@ -220,6 +196,38 @@ impl<'a> Section<'a> {
         let (value, tree) = Section::read(self.reader, frames, read);
         self.record.push((key.to_owned(), tree));
         value
+    }
+
+    fn read_list<T>(&mut self, key: &str, absent: &[Node], mut read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
+        let found = self.find(key);
+        let parsed;
+        let node = match &found {
+            Some(Found { value: Raw::Node(node), .. }) => Some(*node),
+            Some(Found { value: Raw::Text(text), place, .. }) => {
+                parsed = yaml::parse(text, &Origin::Value(place.clone()), &mut self.reader.errors);
+                parsed.as_ref()
+            }
+            None => None,
+        };
+        let items = match (node.map(|n| &n.value), &found) {
+            (Some(Value::List(items)), _) if !items.is_empty() => items.as_slice(),
+            (Some(Value::Scalar(_) | Value::Mapping(_)), Some(found)) => {
+                self.report(found, "must be a list of sections: each starts with `- `");
+                absent
+            }
+            _ => absent,
+        };
+        let path = found.map_or_else(|| join(&self.frames[0].path, key), |found| found.path);
+        let mut values = Vec::new();
+        let mut trees = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            let frame = Frame::new(format!("{path}[{i}]"), item.place.clone(), [Some(item)], &mut self.reader.errors);
+            let (value, tree) = Section::read(self.reader, vec![frame], &mut read);
+            values.push(value);
+            trees.push(tree);
+        }
+        self.record.push((key.to_owned(), Tree::List(trees)));
+        values
     }
 
     fn read_map<T>(

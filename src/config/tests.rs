@@ -36,7 +36,7 @@ fn service(s: &mut Section<'_>) -> Service {
     let balancers = [("round_robin", Balancer::RoundRobin), ("weighted", Balancer::Weighted)];
     Service {
         balancer: s.choice("balancer", &balancers, Balancer::RoundRobin),
-        idle: s.optional_duration("idle", Duration::from_secs(1)..=Duration::from_secs(3600)),
+        idle: s.optional_duration("idle", None, Duration::from_secs(1)..=Duration::from_secs(3600)),
         tls: s.section("tls", |s| s.string("name", "none")),
     }
 }
@@ -60,7 +60,7 @@ fn sample(s: &mut Section<'_>) -> Sample {
         }
         (s.strings("endpoints", &["http://127.0.0.1:2379"]), user, password)
     });
-    let prefixes = s.list("prefixes", |s| {
+    let prefixes = s.list_of_one("prefixes", |s| {
         let prefix = s.string("prefix", "/services/");
         if !prefix.ends_with('/') {
             s.error("prefix", "must end with `/`");
@@ -101,7 +101,9 @@ fn check(text: &str, expected: &[&str]) {
 fn an_empty_file_reads_as_the_defaults() {
     let expected = defaults(sample);
     assert_eq!(expected.workers, 2);
-    for text in ["", "---\n", "# nothing\n", "{}", "null", "proxy:\nservices: {named: }\n", "\u{feff}"] {
+    assert_eq!(expected.prefixes, [("default".to_owned(), "/services/".to_owned())]);
+    for text in ["", "---\n", "prefixes: []", "# nothing\n", "{}", "null", "proxy:\nservices: {named: }\n", "\u{feff}"]
+    {
         assert_eq!(load(&layers(text), sample).unwrap().0, expected, "{text:?}");
     }
     assert_eq!(load(&Layers::default(), sample).unwrap().0, expected);
@@ -152,7 +154,7 @@ fn lists_and_maps_come_from_arguments_and_variables_too() {
         variables(&[("WAYPOST_PREFIXES", "[{prefix: /env/}]"), ("WAYPOST_SERVICES_NAMED_A_BALANCER", "weighted")]);
     layers.arguments = vec![argument("--set", "services.named.\"x.B\".idle", "9s")];
     let read = load(&layers, sample).unwrap().0;
-    assert_eq!(read.prefixes[0].1, "/env/");
+    assert_eq!(read.prefixes, [("default".to_owned(), "/env/".to_owned())]);
     assert_eq!((read.named["a"].balancer, read.named["a"].idle), (Balancer::Weighted, Some(Duration::from_secs(5))));
     assert_eq!(read.named["x.B"].idle, Some(Duration::from_secs(9)));
 }
@@ -344,4 +346,30 @@ fn changes_are_named_by_key() {
     let after = read("proxy: {workers: 3}\netcd: {user: u, password: p}\nservices: {named: {a: {idle: 5s}}}");
     assert_eq!(before.changed(&same), Vec::<String>::new());
     assert_eq!(before.changed(&after), ["etcd.password", "etcd.user", "proxy.workers", "services.named.a.idle"]);
+}
+
+/// Every text is read or refused. The seed is fixed; a failure prints the text.
+#[test]
+fn broken_files_never_panic() {
+    let whole = "proxy: {listen: \"[::1]:80\", workers: 8}\netcd: &a\n  endpoints: [http://a:1, 'b']\n  user: |\n    x\n\
+                 prefixes:\n  - {client: other, prefix: /a/}\n  - ? prefix\n    : >-\n      /b/\n\
+                 services: {named: {a: *a, b: !!str 5}} # end\n--- %YAML\n...\n";
+    let pieces = [
+        "\n", " ", "  ", ":", "- ", "{", "}", "[", "]", ",", "&a", "*a", "\"", "'", "|", "!", "%", "?", "\t", "#", "é",
+        "\0",
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..5_000 {
+        let mut text: Vec<char> = whole.chars().collect();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(..text.len());
+            let end = (at + random.usize(..8)).min(text.len());
+            let piece = pieces[random.usize(..pieces.len())].chars();
+            text.splice(at..end, piece);
+        }
+        let text: String = text.into_iter().collect();
+        let outcome =
+            std::panic::catch_unwind(|| load(&layers(&text), sample).map(|(_, effective)| effective.to_string()));
+        assert!(outcome.is_ok(), "{text:?}");
+    }
 }

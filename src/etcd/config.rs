@@ -88,7 +88,7 @@ impl Config {
             keep_alive_timeout: section.duration("keep_alive_timeout", 5 * SECOND, 100 * MILLISECOND..=5 * MINUTE),
             max_decoding: size(section, "max_decoding", 64 * MIB),
             max_encoding: size(section, "max_encoding", 2 * MIB),
-            auto_sync: section.optional_duration("auto_sync", SECOND..=24 * 60 * MINUTE),
+            auto_sync: section.optional_duration("auto_sync", None, SECOND..=24 * 60 * MINUTE),
         }
     }
 }

@@ -54,14 +54,19 @@ impl Section<'_> {
         self.value(key, default, |text| duration_in(text, &range), show)
     }
 
-    /// A duration in a range, or none: `off`, or the key is absent.
-    pub fn optional_duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+    /// A duration in a range, or none: `off`.
+    pub fn optional_duration(
+        &mut self,
+        key: &str,
+        default: Option<Duration>,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
         let parse = |text: &str| match text {
             "off" => Ok(None),
             text => duration_in(text, &range).map(Some).map_err(|e| format!("{e}; or `off`")),
         };
         let show = |d: &Option<Duration>| Text::Plain(d.map_or_else(|| "off".to_owned(), show_duration));
-        self.value(key, None, parse, show)
+        self.value(key, default, parse, show)
     }
 
     /// A size in a range: `64KiB`, `4MiB`, or a plain number of bytes.
