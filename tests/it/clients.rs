@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::process::Command;
 
 use crate::harness::{
-    Backend,
+    Backend, Scene,
     process::run,
     tools::{project, tool},
 };
@@ -62,4 +62,20 @@ async fn python_directly() {
 async fn node_directly() {
     let backend = Backend::h2c("one").await;
     node(backend.address, "any", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_through_the_proxy() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    let said = python(scene.waypost.data, "greeter", &["--proxy"]).await;
+    assert!(said.contains("unknown service"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_through_the_proxy() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    let said = node(scene.waypost.data, "greeter", &["--proxy"]).await;
+    assert!(said.contains("unknown service"), "{said}");
 }

@@ -5,7 +5,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on ends where it stands")]
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+mod answers;
+mod balancing;
+mod calls;
 mod clients;
 mod curl;
+mod discovery;
 mod harness;
 mod harness_check;
+mod http;
+mod lifecycle;
+mod outage;
+mod tidy;

@@ -192,7 +192,8 @@ impl Etcd {
         command
     }
 
-    async fn try_ctl(&self, at: usize, arguments: &[&str]) -> Result<String, String> {
+    /// Runs etcdctl on one member.
+    pub async fn try_ctl(&self, at: usize, arguments: &[&str]) -> Result<String, String> {
         let output = self.ctl_command(at, arguments).kill_on_drop(true).output().await.unwrap();
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).unwrap())
