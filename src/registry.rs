@@ -1,5 +1,6 @@
 //! What stands in the registry: instances, and the formats in which they are written.
 
+mod clip;
 pub mod format;
 mod instance;
 

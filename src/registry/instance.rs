@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::clip::clip;
+
 /// One registration: where an instance of a service listens, and what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -48,7 +50,7 @@ impl FromStr for Protocol {
         match text.to_ascii_lowercase().as_str() {
             "grpc" | "grpcs" | "h2" | "h2c" | "http2" | "http/2" | "tri" => Ok(Protocol::Http2),
             "http" | "https" | "http1" | "http/1.1" | "http1.1" | "h1" | "rest" => Ok(Protocol::Http1),
-            _ => Err(format!("unknown protocol `{text}`; it is one of grpc, h2c, http1")),
+            _ => Err(format!("unknown protocol `{}`; it is one of grpc, h2c, http1", clip(text))),
         }
     }
 }
@@ -69,7 +71,7 @@ pub struct Address {
     port: u16,
 }
 
-/// Why a text is no address.
+/// Why a text is no address. What is shown of the text is short and printable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// There is no `:port`.
@@ -91,7 +93,7 @@ impl Address {
     /// [`AddressError::BadHost`] if `host` is neither, [`AddressError::BadPort`] if the port is 0.
     pub fn new(host: &str, port: u16) -> Result<Self, AddressError> {
         if port == 0 {
-            return Err(AddressError::BadPort(format!("{host}:{port}")));
+            return Err(AddressError::BadPort(clip(&format!("{host}:{port}"))));
         }
         let is_name = !host.is_empty()
             && host.len() <= 253
@@ -99,7 +101,7 @@ impl Address {
         if is_name || host.parse::<IpAddr>().is_ok() {
             Ok(Address { host: host.to_owned(), port })
         } else {
-            Err(AddressError::BadHost(host.to_owned()))
+            Err(AddressError::BadHost(clip(host)))
         }
     }
 
@@ -120,8 +122,8 @@ impl FromStr for Address {
     /// Reads `host:port`, `1.2.3.4:port` or `[v6]:port`. An IPv6 address without brackets is refused, for its end
     /// cannot be told from the port.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(text.to_owned()))?;
-        let bad_host = || AddressError::BadHost(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(clip(text)))?;
+        let bad_host = || AddressError::BadHost(clip(text));
         let host = match host.strip_prefix('[') {
             Some(rest) => {
                 let v6 = rest.strip_suffix(']').ok_or_else(bad_host)?;
@@ -132,9 +134,9 @@ impl FromStr for Address {
             None => host,
         };
         if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(AddressError::BadPort(text.to_owned()));
+            return Err(AddressError::BadPort(clip(text)));
         }
-        let port = port.parse().map_err(|_| AddressError::BadPort(text.to_owned()))?;
+        let port = port.parse().map_err(|_| AddressError::BadPort(clip(text)))?;
         Address::new(host, port)
     }
 }
