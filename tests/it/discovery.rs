@@ -1,61 +1,55 @@
-//! What is put with etcdctl takes calls, what is deleted stops, and no call fails meanwhile.
+//! Instances come and go in etcd, in every format.
 
 use std::time::Duration;
 
-use crate::harness::{
-    Backend, Etcd, Load, STEADY, Scene, Version, Waypost, eventually,
-    scene::{key, register},
-    until,
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+
+use crate::{
+    harness::{
+        Backend, Etcd, Scene, Version, Waypost,
+        client::{channel, grpc_request},
+        grpc,
+        scene::{key, register},
+        until,
+    },
+    scenarios,
 };
 
 #[tokio::test]
 async fn what_is_put_takes_calls_and_what_is_deleted_stops() {
-    let (one, two) = (Backend::h2c("one").await, Backend::h2c("two").await);
-    let scene = Scene::with("greeter", &[&one], "").await;
-    let load = Load::start(scene.waypost.data, "greeter", STEADY).await;
-
-    register(&scene.etcd, "greeter", &two).await;
-    until("two to take calls", || load.counted.by("two") > 200).await;
-
-    scene.etcd.delete(&key("greeter", &one)).await;
-    stops_taking_calls(&load, "one").await;
-    // The open streams that began on it stay there until they end by themselves.
-    assert!(one.seen.open() > 0);
-
-    scene.etcd.put(&key("greeter", &one), &one.url()).await;
-    let before = load.counted.by("one");
-    until("one to take calls again", || load.counted.by("one") > before + 200).await;
-    load.stop(STEADY).await;
-    until("every stream to end", || one.seen.open() + two.seen.open() == 0).await;
-    assert_eq!(one.seen.cancelled() + two.seen.cancelled(), 0);
+    for version in Version::LOCAL {
+        scenarios::puts_and_deletes(version).await;
+    }
 }
 
 #[tokio::test]
 async fn an_instance_lives_as_long_as_its_lease() {
-    let (one, two) = (Backend::h2c("one").await, Backend::h2c("two").await);
-    let scene = Scene::with("greeter", &[&one], "").await;
-    let lease = scene.etcd.grant(2).await;
-    let keep_alive = scene.etcd.keep_alive(&lease);
-    scene.etcd.put_leased(&key("greeter", &two), &two.url(), &lease).await;
-    let load = Load::start(scene.waypost.data, "greeter", STEADY).await;
-
-    // Longer than the lease's time to live.
-    until("two to take calls for a while", || load.counted.by("two") > 750).await;
-    drop(keep_alive);
-    stops_taking_calls(&load, "two").await;
-    load.stop(STEADY).await;
+    for version in Version::LOCAL {
+        scenarios::a_lease(version).await;
+    }
 }
 
-/// Waits until `instance` has had no call during two hundred of the others'.
-async fn stops_taking_calls(load: &Load, instance: &str) {
-    eventually("no more calls", || async {
-        let before = load.counted.by(instance);
-        let all = || load.counted.by_instance.lock().unwrap().values().sum::<u64>();
-        let seen = all();
-        until("two hundred calls", || all() > seen + 200).await;
-        if load.counted.by(instance) == before { Ok(()) } else { Err(instance.to_owned()) }
-    })
-    .await;
+#[tokio::test]
+async fn an_endpoint_that_left_keeps_its_streams_and_then_its_connection_closes() {
+    let (one, two) = (Backend::h2c("one").await, Backend::h2c("two").await);
+    let scene = Scene::with("greeter", &[&one], "").await;
+    let client = scene.client().await;
+    let (sender, body) = channel();
+    let response = client.send(grpc_request("greeter", "Bidi", &[]).body(body).unwrap()).await.unwrap();
+    scene.etcd.delete(&key("greeter", &one)).await;
+    register(&scene.etcd, "greeter", &two).await;
+    scene.reaches("greeter", "two").await;
+
+    sender.send(Frame::data(grpc::frame(b"still here"))).await.unwrap();
+    let mut body = response.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), grpc::frame(b"still here"));
+    assert!(one.seen.open_connections() > 0);
+    drop(sender);
+    let end = body.collect().await.unwrap();
+    assert_eq!(grpc::text(end.trailers().unwrap(), "grpc-status"), Some("0"));
+    until("its connection to close", || one.seen.open_connections() == 0).await;
+    assert_eq!(one.seen.cancelled(), 0);
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Frame;
-use tokio::net::TcpStream;
+use hyper::body::{Frame, Incoming};
+use tokio::{net::TcpStream, sync::mpsc::Sender};
 
 use crate::harness::{
-    Backend, Load, Rate, STEADY, Scene,
+    Backend, Client, Load, Rate, STEADY, Scene,
     client::{channel, grpc_request},
     eventually, grpc, until,
 };
@@ -77,7 +79,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 /// A stream that stays open until what is returned is dropped.
-async fn open_stream(scene: &Scene, backend: &Backend) -> impl Sized {
+async fn open_stream(scene: &Scene, backend: &Backend) -> (Client, Sender<Frame<Bytes>>, Response<Incoming>) {
     let client = scene.client().await;
     let (sender, body) = channel();
     sender.send(Frame::data(grpc::frame(b"m"))).await.unwrap();
@@ -128,6 +130,6 @@ async fn a_reload_disturbs_nobody() {
 }
 
 /// The status of a call that takes 300 ms.
-async fn timed(client: &crate::harness::Client) -> u32 {
+async fn timed(client: &Client) -> u32 {
     client.grpc("greeter", "Unary", &[("x-delay-ms", "300")], &[b""]).await.unwrap().status
 }

@@ -10,10 +10,13 @@ mod balancing;
 mod calls;
 mod clients;
 mod curl;
+mod demo;
 mod discovery;
+#[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
 mod harness_check;
 mod http;
 mod lifecycle;
 mod outage;
+mod scenarios;
 mod tidy;

@@ -238,7 +238,7 @@ impl Etcd {
 
 /// A port that nobody listens on. Below the range that the system deals out by itself, so that no connection of
 /// another test can take it before the server does, or while the server is down.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const COUNT: u16 = 17_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

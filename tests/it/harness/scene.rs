@@ -13,25 +13,22 @@ pub struct Scene {
 impl Scene {
     /// Starts both, the proxy with `more` added to its file.
     pub async fn new(more: &str) -> Self {
-        let etcd = Etcd::start(Version::Wheel).await;
-        let waypost = Waypost::on(&etcd, more).await;
-        Self { waypost, etcd }
+        Self::with("none", &[], more).await
     }
 
     /// Starts both, with `backends` registered before the proxy starts: its first call knows all of them.
     pub async fn with(service: &str, backends: &[&Backend], more: &str) -> Self {
-        let etcd = Etcd::start(Version::Wheel).await;
+        Self::of(Version::Wheel, service, backends, more).await
+    }
+
+    /// The same on a certain version of etcd.
+    pub async fn of(version: Version, service: &str, backends: &[&Backend], more: &str) -> Self {
+        let etcd = Etcd::start(version).await;
         for backend in backends {
             register(&etcd, service, backend).await;
         }
         let waypost = Waypost::on(&etcd, more).await;
         Self { waypost, etcd }
-    }
-
-    /// Registers `backend`, and waits until the proxy has carried a call to it.
-    pub async fn add(&self, service: &str, backend: &Backend) {
-        register(&self.etcd, service, backend).await;
-        self.reaches(service, &backend.name).await;
     }
 
     /// Waits until a call reaches the instance of this name.
