@@ -22,7 +22,7 @@ pub async fn python(address: SocketAddr, service: &str, more: &[&str]) -> String
 
 /// Runs Node's @grpc/grpc-js.
 pub async fn node(address: SocketAddr, service: &str, more: &[&str]) -> String {
-    tool("../tests/clients/node/node_modules/@grpc/grpc-js", "setup-test");
+    tool("node/node_modules/@grpc/grpc-js", "setup-test");
     let mut command = Command::new("node");
     command.arg(project("tests/clients/node/scenarios.js"));
     scenarios("node", &mut command, address, service, more).await

@@ -227,6 +227,21 @@ fn no_file_names_a_package_registry() {
 }
 
 #[test]
+fn no_fetched_code_lies_among_the_sources() {
+    let mut folders = vec![project("tests"), project("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(!["node_modules", "vendor", "site-packages"].contains(&name), "{}: belongs to .tools", path.display());
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_feature_is_checked_alone() {
     let manifest = fs::read_to_string(project("Cargo.toml")).unwrap();
     let section = manifest.split("[features]\n").nth(1).unwrap().split("\n[").next().unwrap();
