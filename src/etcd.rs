@@ -1,1 +1,23 @@
-//! To come.
+//! The connection to etcd: named clients, each with one member at a time, and watches with a connection of their own.
+//! The only place that knows the client crate. It knows nothing of services.
+//!
+//! A [`Client`] dials when it is first needed, leaves a member that cannot serve it for the next one, resolves names
+//! anew with each connection, and logs in again when its token is refused. It does not wait and try again: when to do
+//! that belongs to the caller.
+
+mod client;
+mod config;
+mod connect;
+mod error;
+mod members;
+mod metrics;
+mod sync;
+mod types;
+mod watch;
+
+pub use client::Client;
+pub use config::{Config, Tls};
+pub use error::{Cause, Error};
+pub use metrics::{Metrics, Operation};
+pub use types::{Event, Header, KeyValue, Listing, Response};
+pub use watch::Watch;

@@ -1,1 +1,11 @@
-fn main() {}
+//! The `waypost` command. All of it is in the library, where it can be tested.
+
+use std::env;
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let environment =
+        env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()));
+    waypost::cli::main(env::args_os(), environment.collect(), &mut io::stdout(), &mut io::stderr()).into()
+}

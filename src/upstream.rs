@@ -1,1 +1,18 @@
-//! To come.
+//! Connections to endpoints: how they are made, shared, kept alive and ended. Knows nothing of routes, pickers or
+//! clients, so that whoever calls an endpoint can use it.
+
+mod config;
+mod connect;
+mod http1;
+mod http2;
+mod pool;
+mod tls;
+mod trial;
+
+pub use config::{Config, Limits};
+pub use connect::ConnectError;
+pub use http1::Http1;
+pub use http2::{Http2, StreamPermit};
+pub use pool::{Connecting, Pool, Ready};
+pub use tls::{Tls, TlsError};
+pub use trial::Trials;

@@ -50,24 +50,10 @@ use super::clip::clip;
 
 pub use self::go::encode;
 pub use self::place::Layout;
+pub use crate::etcd::KeyValue;
 
 /// A service's name may have this many bytes, which is more than a host name can have.
 const LONGEST_SERVICE: usize = 255;
-
-/// A key of the registry as etcd stores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyValue {
-    /// The whole key.
-    pub key: Vec<u8>,
-    /// The value.
-    pub value: Vec<u8>,
-    /// The lease that it hangs on, 0 if none.
-    pub lease: i64,
-    /// The revision of its last change.
-    pub mod_revision: i64,
-    /// The revision at which it came to be; a lock's fencing token.
-    pub create_revision: i64,
-}
 
 /// What a format makes of a key. Reasons are short, printable, and say what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

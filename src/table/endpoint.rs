@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::registry::{Address, Instance, Protocol};
+use crate::telemetry::StatusCounters;
 
 /// Names an endpoint for as long as the process runs: one service and one address. A changed weight or version keeps
 /// it, and with it counters and connections.
@@ -15,6 +16,8 @@ pub struct EndpointId(pub u32);
 pub struct EndpointState {
     /// Exchanges under way, over all workers.
     pub in_flight: AtomicU32,
+    /// How its calls ended.
+    pub statuses: StatusCounters,
     /// The last connect failed, and a trial has not succeeded since.
     unreachable: AtomicBool,
 }

@@ -1,0 +1,33 @@
+# The commands of this project. Everything that can go into a folder goes to .tools, which git ignores.
+
+SETUP := tests/setup
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup-demo: ## install what the demo needs
+	@$(SETUP)/build.sh
+	@$(SETUP)/etcd.sh
+
+demo: setup-demo ## run the proxy between a client and two instances registered in a real etcd
+	@$(SETUP)/demo.sh
+
+setup-test: ## install what the tests need
+	@$(SETUP)/build.sh
+	@$(SETUP)/etcd.sh
+	@$(SETUP)/clients.sh
+
+test: setup-test ## install what the tests need, and run them
+	cargo test --locked
+
+setup-interop: setup-test ## build what the interop tests need (Go 1.24 or newer)
+	@$(SETUP)/interop.sh
+
+interop: setup-interop ## run the proxy against h2spec, grpc-go and current etcd servers
+	cargo test --locked --test interop
+
+lint: ## formatting, clippy and docs with warnings as errors, every feature alone
+	@$(SETUP)/build.sh
+	@$(SETUP)/lint.sh
+
+.PHONY: help setup-demo demo setup-test test setup-interop interop lint

@@ -1,0 +1,138 @@
+//! The admin server over a real connection: what a scraper, a probe and a browser get.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+struct Server {
+    address: SocketAddr,
+    end: oneshot::Sender<()>,
+    served: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    async fn start(readiness: impl Fn() -> Readiness + Send + Sync + 'static) -> Server {
+        let registry = Registry::default();
+        let calls: Counter = Counter::default();
+        registry.register("calls", "Calls", calls);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (end, ended) = oneshot::channel();
+        let state = State { registry, readiness: Box::new(readiness) };
+        let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
+        Server { address, end, served }
+    }
+
+    /// Sends a request as it stands and gives back the whole answer.
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
+    }
+}
+
+fn nothing() -> Readiness {
+    Readiness::default()
+}
+
+fn prefix(name: &str, revision: Option<i64>, age: u64, problem: Option<&str>) -> PrefixReadiness {
+    PrefixReadiness { name: name.into(), revision, age: Duration::from_secs(age), problem: problem.map(Into::into) }
+}
+
+fn check(answer: &str, status: u16, parts: &[&str]) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    for part in parts {
+        assert!(answer.contains(part), "{part:?} is not in\n{answer}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_format_that_was_asked_for() {
+    let server = Server::start(nothing).await;
+    let page = "calls_total 0\n# EOF\n";
+    check(&server.get("/metrics").await, 200, &["content-type: text/plain; version=0.0.4; charset=utf-8\r\n", page]);
+    let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    let answer =
+        server.ask(&format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{accept}\r\n\r\n")).await;
+    check(&answer, 200, &["content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n", page]);
+}
+
+#[tokio::test]
+async fn the_index_lists_the_pages_and_they_are_there() {
+    let server = Server::start(nothing).await;
+    let index = server.get("/").await;
+    check(&index, 200, &["Waypost", "nosniff", "no-store"]);
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert!(index.contains(path));
+        check(&server.get(path).await, 200, &[]);
+    }
+    check(&server.get("/nothing").await, 404, &[]);
+}
+
+#[tokio::test]
+async fn ready_is_after_the_first_list_of_every_prefix_and_stays() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move || Readiness {
+        prefixes: match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => vec![prefix("/a/", Some(7), 1, None), prefix("/b/", None, 3, Some("connection refused"))],
+            1 => vec![prefix("/a/", Some(7), 2, None), prefix("/b/", Some(9), 0, None)],
+            _ => vec![prefix("/a/", Some(7), 400, Some("connection refused")), prefix("/b/", Some(9), 398, None)],
+        },
+    })
+    .await;
+    let waiting = "not ready\n\
+        /a/: at revision 7, last heard of 1 s ago\n\
+        /b/: not listed yet, waiting for 3 s: connection refused\n";
+    check(&server.get("/readyz").await, 503, &[waiting]);
+    check(&server.get("/readyz").await, 200, &["\r\n\r\nready\n", "/b/: at revision 9"]);
+    check(&server.get("/readyz").await, 200, &["/a/: at revision 7, last heard of 400 s ago: connection refused\n"]);
+}
+
+#[tokio::test]
+async fn only_reading_and_only_under_a_local_name() {
+    let server = Server::start(nothing).await;
+    let ask = async |line: &str| server.ask(&format!("{line}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")).await;
+    let head = ask("HEAD /metrics HTTP/1.1\r\nHost: localhost").await;
+    check(&head, 200, &["content-length: "]);
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"] {
+        check(&ask(&format!("{method} /metrics HTTP/1.1\r\nHost: localhost")).await, 405, &["allow: GET, HEAD\r\n"]);
+    }
+    check(&ask("GET /metrics HTTP/1.1\r\nHost: evil.example:8401").await, 421, &["localhost"]);
+    check(&ask("GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost").await, 421, &[]);
+    check(&ask("GET /metrics HTTP/1.0").await.replace("HTTP/1.0", "HTTP/1.1"), 200, &["calls_total"]);
+}
+
+#[tokio::test]
+async fn broken_requests_harm_nobody() {
+    let server = Server::start(nothing).await;
+    let many: String = (0..200).map(|i| format!("X-{i}: y\r\n")).collect();
+    check(&server.ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n")).await, 431, &[]);
+    check(&server.ask("\0\0\r\n\r\n").await, 400, &[]);
+    check(&server.get("/").await, 200, &[]);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_no_idle_connection() {
+    let server = Server::start(nothing).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    server.end.send(()).unwrap();
+    server.served.await.unwrap().unwrap();
+    idle.read_to_end(&mut Vec::new()).await.unwrap();
+}

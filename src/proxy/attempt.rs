@@ -1,0 +1,165 @@
+//! One attempt at one endpoint.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use h2::Reason;
+use h2::client::ResponseFuture;
+use http::{Request, request};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::body::{RequestBody, Source};
+use super::pump::{Pump, PumpError};
+use super::respond::Failure;
+use super::response::{Upload, Upstream};
+use super::service::Picked;
+use super::upstream_call::{Answer, Target};
+use super::{deadline, headers};
+use crate::registry::Protocol;
+use crate::upstream::{ConnectError, Connecting, Http1, Ready, StreamPermit, Trials};
+
+/// Why an attempt brought no response; with the request's body, if the endpoint provably did not process it.
+pub(super) enum Setback {
+    /// No connection came about.
+    Connect(Arc<ConnectError>, RequestBody),
+    /// The connection had ended, or ended with a GOAWAY that excludes this call: a new one may take it.
+    Closed(RequestBody),
+    /// The endpoint refused the stream.
+    Refused(RequestBody),
+    /// The endpoint may have processed it.
+    Fatal(Failure),
+}
+
+type Sent = (ResponseFuture, h2::SendStream<bytes::Bytes>, StreamPermit);
+
+/// How an attempt begins.
+enum Start {
+    Http2(Result<Sent, h2::Error>),
+    Http1(Http1<RequestBody>),
+    Connecting(Connecting<RequestBody>),
+}
+
+/// Sends the request to this endpoint and waits for the head of the response.
+pub(super) async fn run(
+    target: &Target<'_>,
+    picked: &Picked,
+    head: &request::Parts,
+    body: RequestBody,
+    grpc: bool,
+) -> Result<Answer, Setback> {
+    let upstream = &target.service.settings.upstream;
+    let default = if grpc { Protocol::Http2 } else { Protocol::Http1 };
+    let protocol = upstream.protocol.or(picked.protocol()).unwrap_or(default);
+    let request = || {
+        let tls = upstream.tls.is_some() || picked.instance.tls == Some(true);
+        let mut request = headers::for_attempt(head, protocol, tls);
+        if let (true, Some(by)) = (grpc, target.by) {
+            let left = by.saturating_duration_since(Instant::now());
+            request.headers_mut().insert(deadline::GRPC_TIMEOUT, deadline::to_header(left));
+        }
+        request
+    };
+    // The pool is never held across a wait.
+    let start = || match target.worker.pool.borrow_mut().ready(picked, protocol, upstream) {
+        Ready::Http2(connection) => Start::Http2(connection.send(request(), body.is_end_stream())),
+        Ready::Http1(connection) => Start::Http1(connection),
+        Ready::Connecting(connecting) => Start::Connecting(connecting),
+    };
+    loop {
+        let connected = match start() {
+            Start::Http2(Ok(sent)) => return over_http2(target, sent, body).await,
+            Start::Http2(Err(_)) => return Err(Setback::Closed(body)),
+            Start::Http1(connection) => return over_http1(target, connection, request(), body).await,
+            Start::Connecting(Connecting::Http2(connecting)) => connecting.done().await.map(|()| None),
+            Start::Connecting(Connecting::Http1(connecting)) => connecting.done().await.map(Some),
+        };
+        match connected {
+            Ok(connection) => {
+                Trials::connected(picked, &target.service.slot);
+                if let Some(connection) = connection {
+                    return over_http1(target, connection, request(), body).await;
+                }
+            }
+            Err(error) => return Err(Setback::Connect(error, body)),
+        }
+    }
+}
+
+async fn over_http2(target: &Target<'_>, sent: Sent, body: RequestBody) -> Result<Answer, Setback> {
+    let (mut response, stream, permit) = sent;
+    let mut uploading = !body.is_end_stream();
+    let mut pump = Pump::new(body, stream, target.settings.config.stall_timeout);
+    let answer = poll_fn(|cx| {
+        if uploading && let Poll::Ready(done) = pump.poll(cx) {
+            uploading = false;
+            if let Err(PumpError::Source(_) | PumpError::Stalled(_)) = done {
+                pump.reset(Reason::CANCEL);
+            }
+        }
+        std::pin::Pin::new(&mut response).poll(cx)
+    });
+    match answer.await {
+        Ok(response) => {
+            pump.body.forget();
+            let upload = uploading.then(|| Upload(tokio::task::spawn_local(upload(pump)).abort_handle()));
+            Ok(response.map(|body| (Source::Http2(body), Upstream::Http2 { permit, upload })))
+        }
+        Err(error) => Err(setback(target, &error, pump.into_body())),
+    }
+}
+
+/// Carries the rest of a request while its response runs. An endpoint that wants no more of it is not a failure.
+async fn upload(pump: Pump<RequestBody>) {
+    let (mut pump, done) = pump.run().await;
+    if let Err(PumpError::Source(_) | PumpError::Stalled(_)) = done {
+        pump.reset(Reason::CANCEL);
+    }
+}
+
+/// What became of a stream that ended before its response. RFC 9113 sections 6.8 and 8.7 say what was not processed.
+fn setback(target: &Target<'_>, error: &h2::Error, body: RequestBody) -> Setback {
+    match error.reason() {
+        Some(_) if error.is_go_away() && error.is_remote() => Setback::Closed(body),
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => Setback::Refused(body),
+        Some(reason) if error.is_reset() => Setback::Fatal(Failure::Reset(target.name(), reason)),
+        Some(_) => lost(
+            target,
+            &"it answered with something that is not HTTP/2; if it speaks HTTP/1.1, say so in its registration or with `protocol: http1`",
+        ),
+        None => lost(target, &""),
+    }
+}
+
+fn lost(target: &Target<'_>, detail: &dyn std::fmt::Display) -> Setback {
+    let detail = match detail.to_string() {
+        none if none.is_empty() => none,
+        detail => format!(": {detail}"),
+    };
+    Setback::Fatal(Failure::ConnectionLost { service: target.name(), detail })
+}
+
+async fn over_http1(
+    target: &Target<'_>,
+    mut connection: Http1<RequestBody>,
+    request: Request<()>,
+    body: RequestBody,
+) -> Result<Answer, Setback> {
+    match connection.send(request.map(|()| body)).await {
+        Ok(mut response) => {
+            headers::from_http1(response.headers_mut());
+            Ok(response.map(|body| (Source::Http1(body), Upstream::Http1(connection))))
+        }
+        Err(mut error) => match error.take_message() {
+            Some(unsent) => Err(Setback::Closed(unsent.into_body())),
+            None => {
+                let detail = error.into_error();
+                Err(lost(
+                    target,
+                    if detail.is_parse() { &"it answered with something that is not HTTP/1.1" } else { &"" },
+                ))
+            }
+        },
+    }
+}

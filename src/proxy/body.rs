@@ -1,0 +1,148 @@
+//! Bodies on their way through: never collected, never copied.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// Bytes of a request body that are kept, by reference, so that it can be sent again.
+const KEPT: usize = 64 << 10;
+
+/// A body as it comes from either side.
+pub(super) enum Source {
+    Empty,
+    Http2(h2::RecvStream),
+    Http1(Incoming),
+}
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("{0}")]
+    Http2(#[from] h2::Error),
+    #[error("{0}")]
+    Http1(#[from] hyper::Error),
+    #[error("the deadline passed")]
+    Deadline,
+}
+
+impl Source {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Source::Empty => Poll::Ready(None),
+            Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
+            Source::Http2(stream) => match ready!(stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // The sender may send as much again at once: what lies between the two sides is this one chunk.
+                    stream.flow_control().release_capacity(data.len())?;
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+                Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+                None => ready!(stream.poll_trailers(cx))
+                    .map(|trailers: Option<HeaderMap>| trailers.map(|t| Ok(Frame::trailers(t))))
+                    .unwrap_or_else(|error| Some(Err(error.into())))
+                    .into(),
+            },
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self {
+            Source::Empty => true,
+            Source::Http1(body) => body.is_end_stream(),
+            Source::Http2(stream) => stream.is_end_stream(),
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// The body of a request. Its beginning is kept until a response comes, so that it can be sent to another endpoint.
+pub(super) struct RequestBody {
+    source: Source,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    trailers: Option<HeaderMap>,
+    /// How many of the kept chunks have been given out in this attempt.
+    replayed: usize,
+    whole: bool,
+}
+
+impl RequestBody {
+    pub(super) fn new(source: Source) -> Self {
+        RequestBody { source, kept: Vec::new(), kept_bytes: 0, trailers: None, replayed: 0, whole: true }
+    }
+
+    /// Whether all that was given out can be given out again.
+    pub(super) fn can_rewind(&self) -> bool {
+        self.whole
+    }
+
+    /// Starts from the beginning again; see [`can_rewind`](Self::can_rewind).
+    pub(super) fn rewind(&mut self) {
+        self.replayed = 0;
+    }
+
+    /// A response came, so the beginning is not needed any more.
+    pub(super) fn forget(&mut self) {
+        self.whole = false;
+        self.kept.drain(..self.replayed);
+        self.replayed = 0;
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if !self.whole {
+            return;
+        }
+        self.kept_bytes += data.len();
+        if self.kept_bytes > KEPT {
+            self.forget();
+        } else {
+            self.kept.push(data.clone());
+            self.replayed = self.kept.len();
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(chunk) = self.kept.get(self.replayed) {
+            let chunk = chunk.clone();
+            self.replayed += 1;
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        if let Some(trailers) = &self.trailers {
+            // What reads a body stops at its trailers, so they need no place in the count.
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+        }
+        let frame = ready!(self.source.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            if let Some(data) = frame.data_ref() {
+                self.keep(data);
+            } else if self.whole {
+                self.trailers = frame.trailers_ref().cloned();
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.replayed >= self.kept.len() && self.trailers.is_none() && self.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.kept.is_empty() { self.source.size_hint() } else { SizeHint::default() }
+    }
+}

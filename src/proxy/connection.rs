@@ -1,0 +1,244 @@
+//! One client connection: finds out which HTTP it speaks, and starts an exchange for each request.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::header::{EXPECT, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::body::{BodyError, RequestBody, Source};
+use super::exchange::{self, Client};
+use super::pump::{Pump, PumpError};
+use super::worker::Worker;
+use super::{Config, Phase, Settings, headers};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a client until it goes, breaks the rules, or the proxy stops.
+pub(super) async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, mut phase: watch::Receiver<Phase>) {
+    let settings = worker.settings();
+    let Some((stream, is_http2)) = timeout(settings.config.handshake_timeout, sniff(stream)).await.ok().flatten()
+    else {
+        return;
+    };
+    let address = peer.ip().to_canonical().to_string();
+    let Ok(header) = HeaderValue::from_str(&address) else { return };
+    let client = Rc::new(Client { address: address.into(), header });
+    if is_http2 {
+        http2(worker, stream, client, &settings, &mut phase).await;
+    } else {
+        http1(worker, stream, client, &settings, &mut phase).await;
+    }
+}
+
+/// Reads until it is clear whether the client began with HTTP/2's preface. `None` if it went away first.
+async fn sniff(mut stream: TcpStream) -> Option<(Sniffed, bool)> {
+    let mut begin = [0; PREFACE.len()];
+    let mut read = 0;
+    while read < begin.len() && begin[..read] == PREFACE[..read] {
+        match stream.read(&mut begin[read..]).await {
+            Ok(0) | Err(_) => return None,
+            Ok(n) => read += n,
+        }
+    }
+    let is_http2 = begin == *PREFACE;
+    Some((Sniffed { begin: Bytes::copy_from_slice(&begin[..read]), stream }, is_http2))
+}
+
+async fn http2(
+    worker: &Rc<Worker>,
+    stream: Sniffed,
+    client: Rc<Client>,
+    settings: &Arc<Settings>,
+    phase: &mut watch::Receiver<Phase>,
+) {
+    let Config { limits, idle_timeout, handshake_timeout, .. } = &settings.config;
+    let handshake = Builder::new()
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .max_pending_accept_reset_streams(settings.config.max_pending_resets)
+        .max_local_error_reset_streams(Some(settings.config.max_error_resets))
+        .data_frame_budget(usize::try_from(settings.config.data_frame_budget).unwrap_or(usize::MAX))
+        .max_send_buffer_size(limits.stream_window as usize)
+        .handshake::<_, Bytes>(stream);
+    let Ok(Ok(mut connection)) = timeout(*handshake_timeout, handshake).await else { return };
+    let mut idle = Box::pin(tokio::time::sleep(*idle_timeout));
+    let mut used = false;
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    used = true;
+                    tokio::task::spawn_local(stream_task(worker.clone(), request, respond, client.clone()));
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(client = %client.address, %error, "client connection ended");
+                    return;
+                }
+                None => return,
+            },
+            stopping = phase.wait_for(|phase| *phase != Phase::Running), if !draining => {
+                drop(stopping);
+                draining = true;
+                connection.graceful_shutdown();
+            }
+            () = &mut idle, if !draining => {
+                if std::mem::take(&mut used) || connection.has_streams() {
+                    idle.as_mut().reset(Instant::now() + *idle_timeout);
+                } else {
+                    draining = true;
+                    connection.graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// One stream: ends early, and cancels the call at the endpoint, if the client resets it.
+async fn stream_task(
+    worker: Rc<Worker>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    client: Rc<Client>,
+) {
+    if request.headers().contains_key(EXPECT) {
+        let mut proceed = Response::new(());
+        *proceed.status_mut() = StatusCode::CONTINUE;
+        if respond.send_informational(proceed).is_err() {
+            return;
+        }
+    }
+    let stall_timeout = worker.settings().config.stall_timeout;
+    let request = request.map(|body| RequestBody::new(Source::Http2(body)));
+    let mut exchange = std::pin::pin!(exchange::handle(&worker, request, &client));
+    let response = poll_fn(|cx| match exchange.as_mut().poll(cx) {
+        Poll::Ready(response) => Poll::Ready(Some(response)),
+        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+    });
+    let Some(response) = response.await else { return };
+    let (head, body) = response.into_parts();
+    let ended = body.is_end_stream();
+    let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
+    if ended {
+        return;
+    }
+    let (mut pump, done) = Pump::new(body, stream, stall_timeout).run().await;
+    match done {
+        Ok(()) | Err(PumpError::Sink(_) | PumpError::Reset(_)) => {}
+        Err(PumpError::Source(error)) => pump.reset(reason(&error)),
+        Err(PumpError::Stalled(_)) => {
+            pump.body.finish("stalled");
+            pump.reset(Reason::CANCEL);
+        }
+    }
+}
+
+/// What a client is told of a response that broke off: what the endpoint said, if it said something.
+fn reason(error: &BodyError) -> Reason {
+    match error {
+        BodyError::Http2(error) if error.is_reset() => error.reason().unwrap_or(Reason::INTERNAL_ERROR),
+        BodyError::Deadline => Reason::CANCEL,
+        _ => Reason::INTERNAL_ERROR,
+    }
+}
+
+async fn http1(
+    worker: &Rc<Worker>,
+    stream: Sniffed,
+    client: Rc<Client>,
+    settings: &Arc<Settings>,
+    phase: &mut watch::Receiver<Phase>,
+) {
+    let config = &settings.config;
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let (worker, client) = (worker.clone(), client.clone());
+        async move {
+            let request = request.map(|body| RequestBody::new(Source::Http1(body)));
+            let mut response = exchange::handle(&worker, request, &client).await;
+            headers::announce_trailers(response.headers_mut());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = std::pin::pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.header_timeout)
+            .max_headers(config.max_header_fields)
+            .max_buf_size(config.limits.max_header_bytes.max(8 << 10) as usize)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        stopping = phase.wait_for(|phase| *phase != Phase::Running) => {
+            drop(stopping);
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(client = %client.address, %error, "client connection ended");
+    }
+}
+
+/// A stream of which the beginning has been read.
+struct Sniffed {
+    begin: Bytes,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Sniffed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.begin.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let n = self.begin.len().min(buf.remaining());
+        buf.put_slice(&self.begin.split_to(n));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Sniffed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,94 @@
+//! One request and its response: each step has its line here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::{Method, Request, Response, request};
+
+use super::body::RequestBody;
+use super::record::Record;
+use super::respond::Failure;
+use super::response::ResponseBody;
+use super::upstream_call::{self, Target};
+use super::worker::Worker;
+use super::{Settings, deadline, headers};
+use crate::route::NoRoute;
+
+/// What is known of a client, for as long as its connection lasts.
+pub(super) struct Client {
+    /// Its address, as text.
+    pub(super) address: Rc<str>,
+    /// The same as a header's value.
+    pub(super) header: HeaderValue,
+}
+
+/// Carries one request to an endpoint and gives the response, or says why it can't be done. Dropping the future
+/// cancels the call at the endpoint at once.
+pub(super) async fn handle(
+    worker: &Rc<Worker>,
+    request: Request<RequestBody>,
+    client: &Client,
+) -> Response<ResponseBody> {
+    let settings = worker.settings();
+    let (head, body) = request.into_parts();
+    let access = settings.access_log.then_some(&client.address);
+    let mut record = Record::begin(&head, worker.unknown.clone(), access);
+    let is_head = head.method == Method::HEAD;
+    match carry(worker, &settings, head, body, client, &mut record).await {
+        Ok((answer, timer)) => {
+            let (head, (source, upstream)) = answer.into_parts();
+            Response::from_parts(head, ResponseBody::new(source, record, timer, upstream))
+        }
+        Err(failure) => {
+            let (response, text) = failure.answer(record.grpc);
+            record.refused(failure.label(), response.status());
+            tracing::debug!(client = %client.address, %failure, "call not carried");
+            response.map(|()| ResponseBody::text(if is_head { bytes::Bytes::new() } else { text }))
+        }
+    }
+}
+
+async fn carry(
+    worker: &Rc<Worker>,
+    settings: &Arc<Settings>,
+    mut head: request::Parts,
+    body: RequestBody,
+    client: &Client,
+    record: &mut Record,
+) -> Result<(upstream_call::Answer, upstream_call::Timer), Failure> {
+    check(&head, settings)?;
+    let authority = headers::authority(&head);
+    let matched = settings.router.route(authority, head.uri.path(), &head.headers).map_err(|error| match error {
+        NoRoute::NoAuthority => Failure::BadRequest("it names no service: `:authority` or `Host` is missing"),
+        NoRoute::BadAuthority => Failure::BadRequest("the host that it names is not valid"),
+    })?;
+    let service = worker.service(matched.service)?;
+    record.routed(service.slot.service(), &service.stats);
+    let limit = matched.timeout.or(service.settings.timeout);
+    let by = deadline::of(&head.headers, limit, record.started)
+        .map_err(|_| Failure::BadRequest("`grpc-timeout` must be 1 to 8 digits and one of H, M, S, m, u, n"))?;
+    let subset = matched.subset.map(|id| settings.router.subset(id));
+    headers::to_upstream(&mut head, &client.header);
+    let target = Target { worker, settings, service: &service, subset, by };
+    let started = record.started;
+    let call = upstream_call::run(target, &head, body, record);
+    let Some(by) = by else { return call.await.map(|answer| (answer, None)) };
+    let mut timer = Box::pin(tokio::time::sleep_until(by));
+    tokio::select! {
+        biased;
+        answer = call => answer.map(|answer| (answer, Some(timer))),
+        () = &mut timer => Err(Failure::Deadline(by - started)),
+    }
+}
+
+fn check(head: &request::Parts, settings: &Settings) -> Result<(), Failure> {
+    let most = settings.config.max_header_fields;
+    if head.headers.len() > most {
+        return Err(Failure::TooManyFields(head.headers.len(), most));
+    }
+    if head.method == Method::CONNECT {
+        return Err(Failure::BadRequest("CONNECT is not carried: call the service by its name instead"));
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! What a proxy changes in a head on its way: RFC 9110 section 7.6, RFC 9113 section 8.2.2.
+
+use http::header::{
+    CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Uri, Version, request};
+
+use crate::registry::Protocol;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The service that a request names: `:authority`, or `Host` where there is none.
+pub(super) fn authority(head: &request::Parts) -> Option<&str> {
+    match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
+    }
+}
+
+/// Removes what concerns one connection only, with all that `Connection` names.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
+        headers.remove(name);
+    }
+}
+
+/// Readies a request's head for the way to an endpoint, whichever it will be. `client` is the caller's address as a
+/// header.
+pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue) {
+    let headers = &mut head.headers;
+    // HTTP/2 has none of these; a request that carries one was refused as malformed.
+    let wants_trailers = if head.version == Version::HTTP_2 {
+        headers.contains_key(TE)
+    } else {
+        let te = headers
+            .get_all(TE)
+            .iter()
+            .filter_map(|te| te.to_str().ok())
+            .any(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")));
+        strip_hop_by_hop(headers);
+        headers.remove(PROXY_AUTHORIZATION);
+        te
+    };
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
+    }
+    // We answer that ourselves, as soon as we read the body.
+    headers.remove(EXPECT);
+    let host = match head.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => headers.get(HOST).cloned(),
+    };
+    if let Some(host) = host {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match headers.get(FORWARDED_FOR) {
+        None => drop(headers.insert(FORWARDED_FOR, client.clone())),
+        Some(earlier) => {
+            let list = [earlier.as_bytes(), b", ", client.as_bytes()].concat();
+            if let Ok(list) = HeaderValue::from_bytes(&list) {
+                headers.insert(FORWARDED_FOR, list);
+            }
+        }
+    }
+    headers.append(VIA, via(head.version));
+}
+
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2.0 waypost",
+        Version::HTTP_10 => "1.0 waypost",
+        _ => "1.1 waypost",
+    })
+}
+
+/// The head of one attempt. HTTP/2 carries the name that was called in `:authority`, HTTP/1.1 in `Host`.
+pub(super) fn for_attempt(head: &request::Parts, protocol: Protocol, tls: bool) -> http::Request<()> {
+    let mut request = http::Request::new(());
+    *request.method_mut() = head.method.clone();
+    let mut headers = head.headers.clone();
+    match protocol {
+        Protocol::Http2 => {
+            let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
+            let authority = match head.uri.authority() {
+                Some(authority) => Some(authority.clone()),
+                None => headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok()),
+            };
+            headers.remove(HOST);
+            *request.uri_mut() = if head.uri.scheme() == Some(&scheme) && head.uri.authority().is_some() {
+                head.uri.clone()
+            } else {
+                uri(Some(scheme), authority, head.uri.path_and_query())
+            };
+            *request.version_mut() = Version::HTTP_2;
+        }
+        Protocol::Http1 => {
+            if let Some(host) = head.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
+                headers.insert(HOST, host);
+            }
+            if headers.remove(TE).is_some() {
+                headers.insert(TE, HeaderValue::from_static("trailers"));
+                headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            }
+            *request.uri_mut() = uri(None, None, head.uri.path_and_query());
+        }
+    }
+    *request.headers_mut() = headers;
+    request
+}
+
+fn uri(scheme: Option<Scheme>, authority: Option<Authority>, path: Option<&PathAndQuery>) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = authority.is_some().then_some(scheme).flatten();
+    parts.authority = authority;
+    parts.path_and_query = Some(path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+/// Readies the head of an HTTP/1.1 response for the way to the client. HTTP/2 has nothing that would not pass.
+pub(super) fn from_http1(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    headers.remove(PROXY_AUTHENTICATE);
+}
+
+/// Whether a head belongs to a gRPC call: its answer has its status in `grpc-status`.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Declares trailers to an HTTP/1.1 client, which learns of them in no other way.
+pub(super) fn announce_trailers(headers: &mut HeaderMap) {
+    if !headers.contains_key(TRAILER) && is_grpc(headers) {
+        headers.insert(TRAILER, HeaderValue::from_static("grpc-status, grpc-message"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

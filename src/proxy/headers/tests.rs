@@ -1,0 +1,98 @@
+use http::Request;
+
+use super::*;
+
+fn head(version: Version, uri: &str, fields: &[(&'static str, &'static str)]) -> request::Parts {
+    let mut request = Request::builder().version(version).uri(uri);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn fields(headers: &HeaderMap) -> Vec<String> {
+    let mut fields: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+    fields.sort();
+    fields
+}
+
+#[test]
+fn what_concerns_one_connection_stays_there() {
+    let mut head = head(
+        Version::HTTP_11,
+        "/x",
+        &[
+            ("host", "shop"),
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip, trailers;q=0.5, trailers"),
+            ("upgrade", "websocket"),
+            ("expect", "100-continue"),
+            ("proxy-authorization", "secret"),
+            ("x-end", "2"),
+        ],
+    );
+    to_upstream(&mut head, &HeaderValue::from_static("10.1.1.1"));
+    assert_eq!(
+        fields(&head.headers),
+        [
+            "host: shop",
+            "te: trailers",
+            "via: 1.1 waypost",
+            "x-end: 2",
+            "x-forwarded-for: 10.1.1.1",
+            "x-forwarded-host: shop",
+            "x-forwarded-proto: http",
+        ]
+    );
+}
+
+#[test]
+fn the_list_of_clients_grows_and_what_a_client_claims_of_itself_does_not_count() {
+    let mut head = head(
+        Version::HTTP_2,
+        "http://shop:80/x",
+        &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("via", "1.1 edge")],
+    );
+    to_upstream(&mut head, &HeaderValue::from_static("2.2.2.2"));
+    assert_eq!(
+        fields(&head.headers),
+        [
+            "via: 1.1 edge",
+            "via: 2.0 waypost",
+            "x-forwarded-for: 1.1.1.1, 2.2.2.2",
+            "x-forwarded-host: shop:80",
+            "x-forwarded-proto: http",
+        ]
+    );
+}
+
+#[test]
+fn the_name_that_was_called_crosses_from_one_http_to_the_other() {
+    let from2 = head(Version::HTTP_2, "http://shop/a?b", &[("te", "trailers")]);
+    let from1 = head(Version::HTTP_11, "/a?b", &[("host", "shop")]);
+    for head in [&from2, &from1] {
+        let request = for_attempt(head, Protocol::Http2, true);
+        assert_eq!(request.uri(), "https://shop/a?b");
+        assert!(!request.headers().contains_key(HOST));
+        let request = for_attempt(head, Protocol::Http1, false);
+        assert_eq!(request.uri(), "/a?b");
+        assert_eq!(request.headers()[HOST], "shop");
+    }
+    assert_eq!(for_attempt(&from2, Protocol::Http1, false).headers()[CONNECTION], "te");
+}
+
+#[test]
+fn grpc_is_told_by_its_content_type() {
+    for (content_type, expected) in [
+        ("application/grpc", true),
+        ("application/grpc+proto", true),
+        ("application/grpc; charset=x", true),
+        ("application/grpc-web", false),
+        ("application/json", false),
+    ] {
+        let head = head(Version::HTTP_2, "http://a/", &[("content-type", content_type)]);
+        assert_eq!(is_grpc(&head.headers), expected, "{content_type}");
+    }
+}

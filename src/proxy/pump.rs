@@ -1,0 +1,117 @@
+//! Carries a body into an HTTP/2 stream, as fast as its receiver takes it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http_body::Body;
+use tokio::time::{Instant, Sleep};
+
+use super::body::BodyError;
+
+/// A body on its way into an HTTP/2 stream. Dropping it before its end resets the stream.
+pub(super) struct Pump<B> {
+    pub(super) body: B,
+    stream: SendStream<Bytes>,
+    chunk: Bytes,
+    /// Runs while the receiver takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+    stall_timeout: Duration,
+}
+
+/// Why a body did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PumpError {
+    #[error("the sender broke off: {0}")]
+    Source(#[from] BodyError),
+    #[error("the receiver broke off: {0}")]
+    Sink(h2::Error),
+    #[error("the receiver reset the stream: {0}")]
+    Reset(Reason),
+    #[error("the receiver took nothing for {0:?}")]
+    Stalled(Duration),
+}
+
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
+    pub(super) fn new(body: B, stream: SendStream<Bytes>, stall_timeout: Duration) -> Self {
+        Pump { body, stream, chunk: Bytes::new(), stalled: None, stall_timeout }
+    }
+
+    /// Carries on; ready when all of it, or an error, has been sent.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
+        loop {
+            while !self.chunk.is_empty() {
+                let room = ready!(self.poll_room(cx))?;
+                let last = room >= self.chunk.len() && self.body.is_end_stream();
+                let part = self.chunk.split_to(room.min(self.chunk.len()));
+                self.stream.send_data(part, last).map_err(PumpError::Sink)?;
+                if last {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                let reset = ready!(self.stream.poll_reset(cx));
+                return Poll::Ready(Err(reset.map_or_else(PumpError::Sink, PumpError::Reset)));
+            };
+            match frame.transpose()? {
+                None => return Poll::Ready(self.stream.send_data(Bytes::new(), true).map_err(PumpError::Sink)),
+                Some(frame) => match frame.into_data() {
+                    Ok(data) if data.is_empty() && self.body.is_end_stream() => {
+                        return Poll::Ready(self.stream.send_data(data, true).map_err(PumpError::Sink));
+                    }
+                    Ok(data) => self.chunk = data,
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        return Poll::Ready(self.stream.send_trailers(trailers).map_err(PumpError::Sink));
+                    }
+                },
+            }
+        }
+    }
+
+    /// How many bytes the receiver takes now; pending while it takes none, for so long as that is allowed.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, PumpError>> {
+        self.stream.reserve_capacity(self.chunk.len());
+        let room = self.stream.capacity();
+        if room > 0 {
+            self.stalled = None;
+            return Poll::Ready(Ok(room));
+        }
+        match self.stream.poll_capacity(cx) {
+            Poll::Ready(Some(Ok(room))) if room > 0 => {
+                self.stalled = None;
+                return Poll::Ready(Ok(room));
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(PumpError::Sink(error))),
+            Poll::Ready(None) => {
+                let reset = ready!(self.stream.poll_reset(cx));
+                return Poll::Ready(Err(reset.map_or_else(PumpError::Sink, PumpError::Reset)));
+            }
+            // Room for nothing: ask again when there is some.
+            Poll::Ready(Some(Ok(_))) => return self.poll_room(cx),
+            Poll::Pending => {}
+        }
+        let timeout = self.stall_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(PumpError::Stalled(timeout)))
+    }
+
+    /// Ends the stream with an error.
+    pub(super) fn reset(&mut self, reason: Reason) {
+        self.stream.send_reset(reason);
+    }
+
+    /// Takes the body back, to send it elsewhere. The stream is reset unless it has ended.
+    pub(super) fn into_body(self) -> B {
+        self.body
+    }
+
+    /// Carries it to its end.
+    pub(super) async fn run(mut self) -> (Self, Result<(), PumpError>) {
+        let done = std::future::poll_fn(|cx| self.poll(cx)).await;
+        (self, done)
+    }
+}

@@ -1,0 +1,196 @@
+//! What a caller is told when a call cannot be carried: the one place that turns a failure into an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::upstream::ConnectError;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Why a call could not be carried.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// No registration has ever named this service.
+    #[error(
+        "unknown service `{0}`: nothing is registered under that name; check the host part of the address that you call, and the registry"
+    )]
+    UnknownService(String),
+    /// The registry has not been read yet.
+    #[error("the registry has not been read yet, so `{0}` is not known; try again in a moment")]
+    NotReady(String),
+    /// The service is known but has no instance now.
+    #[error("service `{0}` has no instances now: all registrations are gone; start one or wait for it to register")]
+    NoInstances(String),
+    /// The route's subset has no instance, and no fallback is allowed.
+    #[error("service `{0}` has instances, but none in the subset that the route asks for")]
+    NoSubset(String),
+    /// Every endpoint was tried.
+    #[error("no instance of service `{service}` can be reached{detail}")]
+    Unreachable {
+        /// The service.
+        service: String,
+        /// What the last connect failed by; with the address, if that may be told.
+        detail: String,
+    },
+    /// The endpoint refused the call or went away before it had processed it, and there is no other.
+    #[error("service `{0}` refused the call before processing it, and no other instance took it")]
+    Refused(String),
+    /// The connection broke after the call was sent: it may have been processed.
+    #[error(
+        "the connection to an instance of service `{service}` was lost during the call{detail}; it may have been processed"
+    )]
+    ConnectionLost {
+        /// The service.
+        service: String,
+        /// What it was lost by.
+        detail: String,
+    },
+    /// The endpoint reset the stream before it answered.
+    #[error("an instance of service `{0}` reset the call: {1}")]
+    Reset(String, h2::Reason),
+    /// It took longer than the caller or the configuration allows.
+    #[error("the deadline of the call passed after {0:?}")]
+    Deadline(Duration),
+    /// The head of the request has too many fields.
+    #[error("the request has {0} header fields; this proxy takes {1} at most (proxy.max_header_fields)")]
+    TooManyFields(usize, usize),
+    /// The request makes no sense to a proxy.
+    #[error("bad request: {0}")]
+    BadRequest(&'static str),
+}
+
+/// The `grpc-status` codes that a proxy gives: the gRPC status code list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    Cancelled = 1,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    ResourceExhausted = 8,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+impl Failure {
+    /// What metrics and logs call it.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Failure::UnknownService(_) => "unknown_service",
+            Failure::NotReady(_) => "not_ready",
+            Failure::NoInstances(_) => "no_instances",
+            Failure::NoSubset(_) => "no_subset",
+            Failure::Unreachable { .. } => "unreachable",
+            Failure::Refused(_) => "refused",
+            Failure::ConnectionLost { .. } => "connection_lost",
+            Failure::Reset(..) => "reset",
+            Failure::Deadline(_) => "deadline",
+            Failure::TooManyFields(..) => "too_large",
+            Failure::BadRequest(_) => "bad_request",
+        }
+    }
+
+    /// As an HTTP status and a gRPC one. A reset follows the table "HTTP2 Transport Mapping, Errors" of the gRPC
+    /// protocol.
+    fn codes(&self) -> (StatusCode, Code) {
+        match self {
+            Failure::UnknownService(_) => (StatusCode::NOT_FOUND, Code::Unavailable),
+            Failure::NotReady(_) | Failure::NoInstances(_) | Failure::NoSubset(_) | Failure::Refused(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
+            }
+            Failure::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Failure::ConnectionLost { .. } => (StatusCode::BAD_GATEWAY, Code::Unavailable),
+            Failure::Reset(_, reason) => (StatusCode::BAD_GATEWAY, code_of_reset(*reason)),
+            Failure::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
+            Failure::TooManyFields(..) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::ResourceExhausted),
+            Failure::BadRequest(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
+        }
+    }
+
+    /// The answer: for gRPC a status in the head of an empty response, for others a status and a line of text.
+    pub(super) fn answer(&self, grpc: bool) -> (Response<()>, Bytes) {
+        let mut response = Response::new(());
+        let (status, code) = self.codes();
+        if grpc {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            status_fields(response.headers_mut(), code, &self.to_string());
+            return (response, Bytes::new());
+        }
+        *response.status_mut() = status;
+        let text = Bytes::from(format!("{self}\n"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+        (response, text)
+    }
+
+    /// Every endpoint was tried; `reveal` adds which one failed last, and how.
+    pub(super) fn unreachable(service: &str, label: &str, error: &Arc<ConnectError>, reveal: bool) -> Failure {
+        let detail = if reveal { format!("; last tried {label}: {error}") } else { String::new() };
+        Failure::Unreachable { service: service.to_owned(), detail }
+    }
+}
+
+/// The trailers that end a gRPC response which cannot go on.
+pub(super) fn trailers(code: Code, message: &str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    status_fields(&mut trailers, code, message);
+    trailers
+}
+
+/// The gRPC status for a stream that was reset, by the table of the gRPC protocol.
+pub(super) fn code_of_reset(reason: h2::Reason) -> Code {
+    match reason {
+        h2::Reason::REFUSED_STREAM => Code::Unavailable,
+        h2::Reason::CANCEL => Code::Cancelled,
+        h2::Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+        _ => Code::Internal,
+    }
+}
+
+fn status_fields(headers: &mut HeaderMap, code: Code, message: &str) {
+    headers.insert(GRPC_STATUS, HeaderValue::from(code as u16));
+    if let Ok(message) = HeaderValue::from_maybe_shared(percent_encoded(message)) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+}
+
+/// As the gRPC protocol writes `grpc-message`: printable ASCII but `%` stays, all else is `%XX`.
+fn percent_encoded(text: &str) -> Bytes {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = BytesMut::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            encoded.put_u8(byte);
+        } else {
+            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+            encoded.put_slice(&[b'%', HEX[high], HEX[low]]);
+        }
+    }
+    encoded.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(percent_encoded("plain `text`"), "plain `text`");
+        assert_eq!(percent_encoded("50% é\n"), "50%25 %C3%A9%0A");
+    }
+
+    #[test]
+    fn a_failure_is_a_status_in_grpc_and_a_text_elsewhere() {
+        let failure = Failure::UnknownService("greeter".into());
+        let (response, body) = failure.answer(true);
+        assert_eq!((response.status(), body.len()), (StatusCode::OK, 0));
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert!(response.headers()["grpc-message"].to_str().unwrap().contains("greeter"));
+        let (response, body) = failure.answer(false);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert!(body.starts_with(b"unknown service `greeter`"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The body of a response on its way to the client, with all that lives exactly as long as it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::AbortHandle;
+use tokio::time::Sleep;
+
+use super::body::{BodyError, RequestBody, Source};
+use super::record::Record;
+use super::respond::{self, Code};
+use crate::upstream::{Http1, StreamPermit};
+
+/// The body of a response. When it is dropped the exchange is over.
+pub(super) struct ResponseBody {
+    source: Source,
+    /// Instead of a source: an answer of the proxy's own.
+    text: Option<Bytes>,
+    record: Option<Record>,
+    timer: Option<Pin<Box<Sleep>>>,
+    upstream: Option<Upstream>,
+}
+
+/// What an exchange holds of its endpoint while the response runs.
+pub(super) enum Upstream {
+    Http2 {
+        #[expect(dead_code, reason = "held for its drop, which counts the stream down")]
+        permit: StreamPermit,
+        #[expect(dead_code, reason = "held for its drop, which ends an upload that the endpoint no longer wants")]
+        upload: Option<Upload>,
+    },
+    Http1(Http1<RequestBody>),
+}
+
+/// The task that carries the rest of a request's body. Dropping it ends the upload.
+pub(super) struct Upload(pub(super) AbortHandle);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl ResponseBody {
+    /// A body that comes from an endpoint.
+    pub(super) fn new(source: Source, record: Record, timer: Option<Pin<Box<Sleep>>>, upstream: Upstream) -> Self {
+        let mut body = ResponseBody { source, text: None, record: Some(record), timer, upstream: Some(upstream) };
+        if body.source.is_end_stream() {
+            body.finish("answered");
+        }
+        body
+    }
+
+    /// An answer of the proxy's own; the exchange is over.
+    pub(super) fn text(text: Bytes) -> Self {
+        let text = (!text.is_empty()).then_some(text);
+        ResponseBody { source: Source::Empty, text, record: None, timer: None, upstream: None }
+    }
+
+    /// The exchange came to this end.
+    pub(super) fn finish(&mut self, outcome: &'static str) {
+        if let Some(mut record) = self.record.take() {
+            record.end(outcome);
+        }
+        if let Some(Upstream::Http1(connection)) = self.upstream.take()
+            && outcome == "answered"
+        {
+            connection.give_back();
+        }
+    }
+
+    /// It breaks off. A gRPC caller learns why, unless the endpoint itself reset the call: then so do we.
+    fn fail(&mut self, error: BodyError) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let (outcome, trailers) = match &error {
+            BodyError::Deadline => {
+                ("deadline", Some(respond::trailers(Code::DeadlineExceeded, "the deadline of the call passed")))
+            }
+            BodyError::Http2(error) if error.is_reset() => ("reset", None),
+            BodyError::Http2(_) | BodyError::Http1(_) => {
+                let text = "the connection to the instance was lost in the middle of its response";
+                ("connection_lost", Some(respond::trailers(Code::Unavailable, text)))
+            }
+        };
+        let grpc = self.record.as_ref().is_some_and(|record| record.grpc);
+        self.finish(outcome);
+        self.source = Source::Empty;
+        match trailers {
+            Some(trailers) if grpc => Some(Ok(Frame::trailers(trailers))),
+            _ => Some(Err(error)),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(text) = self.text.take() {
+            return Poll::Ready(Some(Ok(Frame::data(text))));
+        }
+        if self.record.is_some()
+            && let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(self.fail(BodyError::Deadline));
+        }
+        match ready!(self.source.poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(record) = &mut self.record {
+                        record.status_in(trailers);
+                    }
+                    self.finish("answered");
+                } else if self.source.is_end_stream() {
+                    self.finish("answered");
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => Poll::Ready(self.fail(error)),
+            None => {
+                self.finish("answered");
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.text.is_none() && self.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.text {
+            Some(text) => SizeHint::with_exact(text.len() as u64),
+            None => self.source.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the workers count, and how it is read. Each worker writes counters of its own; a scrape adds them up.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use crate::table::Table;
+use crate::telemetry::{Distribution, Families, Histogram};
+
+/// How an exchange ended, as its metric label says it. The first is the usual one.
+pub(super) const OUTCOMES: [&str; 16] = [
+    "answered",
+    "cancelled",
+    "broken",
+    "stalled",
+    "unknown_service",
+    "not_ready",
+    "no_instances",
+    "no_subset",
+    "unreachable",
+    "refused",
+    "connection_lost",
+    "reset",
+    "deadline",
+    "too_large",
+    "bad_request",
+    "other",
+];
+
+/// What one worker counts for one service.
+#[derive(Debug, Default)]
+pub(super) struct ServiceStats {
+    pub(super) latency: Histogram,
+    outcomes: [AtomicU64; OUTCOMES.len()],
+    pub(super) retries: AtomicU64,
+    pub(super) rebuilds: AtomicU64,
+}
+
+impl ServiceStats {
+    /// Counts the end of an exchange. Only its own worker calls this, so there is nothing to lock.
+    pub(super) fn count(&self, outcome: &'static str) {
+        let place = OUTCOMES.iter().position(|o| *o == outcome).unwrap_or(OUTCOMES.len() - 1);
+        add(&self.outcomes[place]);
+    }
+}
+
+/// Adds one to a counter that has one writer.
+pub(super) fn add(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// The counters of all workers, for those who read them.
+#[derive(Debug, Clone)]
+pub(super) struct Stats {
+    services: Arc<Mutex<Vec<(Arc<str>, Arc<ServiceStats>)>>>,
+    pub(super) connections: Arc<[AtomicU64]>,
+    table: Table,
+}
+
+/// The service label of calls to names that nobody registered. They share it, or callers could fill the memory.
+pub(super) const UNKNOWN: &str = "(unknown)";
+
+#[derive(Default)]
+struct Sum {
+    latency: Distribution,
+    outcomes: [u64; OUTCOMES.len()],
+    retries: u64,
+    rebuilds: u64,
+}
+
+impl Stats {
+    pub(super) fn new(table: Table, workers: usize) -> Self {
+        Stats { services: Arc::default(), connections: (0..workers).map(|_| AtomicU64::new(0)).collect(), table }
+    }
+
+    /// Counters for one worker and service; they are read for as long as the process runs.
+    pub(super) fn service(&self, name: &Arc<str>) -> Arc<ServiceStats> {
+        let stats = Arc::new(ServiceStats::default());
+        self.lock().push((name.clone(), stats.clone()));
+        stats
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Arc<str>, Arc<ServiceStats>)>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sums(&self) -> BTreeMap<Arc<str>, Sum> {
+        let mut sums: BTreeMap<Arc<str>, Sum> = BTreeMap::new();
+        for (name, stats) in self.lock().iter() {
+            let sum = sums.entry(name.clone()).or_default();
+            sum.latency.merge(&stats.latency.distribution());
+            for (total, count) in sum.outcomes.iter_mut().zip(&stats.outcomes) {
+                *total += count.load(Ordering::Relaxed);
+            }
+            sum.retries += stats.retries.load(Ordering::Relaxed);
+            sum.rebuilds += stats.rebuilds.load(Ordering::Relaxed);
+        }
+        sums
+    }
+}
+
+impl Collector for Stats {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut families = Families::new(encoder);
+        let sums = self.sums();
+        families.counters(
+            "waypost_exchanges",
+            "Requests that came to an end, by how they did",
+            sums.iter().flat_map(|(name, sum)| {
+                let counts = OUTCOMES.iter().zip(sum.outcomes).filter(|(_, count)| *count > 0);
+                counts.map(move |(outcome, count)| ([("service", &**name), ("outcome", *outcome)], count))
+            }),
+        )?;
+        families.histograms(
+            "waypost_exchange_duration_seconds",
+            "From a request's head to the end of its response",
+            sums.iter().map(|(name, sum)| ([("service", &**name)], sum.latency.clone())),
+        )?;
+        families.counters(
+            "waypost_retries",
+            "Attempts after the first, of what no endpoint had processed",
+            sums.iter().filter(|(_, sum)| sum.retries > 0).map(|(name, sum)| ([("service", &**name)], sum.retries)),
+        )?;
+        families.counters(
+            "waypost_picker_rebuilds",
+            "Pickers brought up to date, counted per worker",
+            sums.iter().map(|(name, sum)| ([("service", &**name)], sum.rebuilds)),
+        )?;
+        families.gauges(
+            "waypost_client_connections",
+            "Open client connections",
+            self.connections
+                .iter()
+                .enumerate()
+                .map(|(worker, open)| ([("worker", worker.to_string())], open.load(Ordering::Relaxed))),
+        )?;
+        self.encode_endpoints(&mut families)
+    }
+}
+
+impl Stats {
+    fn encode_endpoints(&self, families: &mut Families<'_>) -> Result<(), std::fmt::Error> {
+        let endpoints: Vec<_> = self
+            .table
+            .slots()
+            .values()
+            .flat_map(|slot| slot.endpoints().iter().map(|e| (slot.service().clone(), e.clone())).collect::<Vec<_>>())
+            .collect();
+        families.counters(
+            "waypost_endpoint_responses",
+            "Responses of an endpoint, by gRPC status or HTTP class",
+            endpoints.iter().flat_map(|(service, e)| {
+                e.state.statuses.samples().map(move |(protocol, status, count)| {
+                    let labels =
+                        [("service", &**service), ("endpoint", &*e.label), ("protocol", protocol), ("status", status)];
+                    (labels, count)
+                })
+            }),
+        )?;
+        families.gauges(
+            "waypost_endpoint_in_flight",
+            "Exchanges under way at an endpoint that has had any response",
+            endpoints.iter().filter(|(_, e)| e.state.statuses.samples().next().is_some()).map(|(service, e)| {
+                let in_flight = e.state.in_flight.load(Ordering::Relaxed);
+                ([("service", &**service), ("endpoint", &*e.label)], in_flight)
+            }),
+        )?;
+        families.gauges(
+            "waypost_endpoint_unreachable",
+            "Endpoints that could not be connected to and are tried again in the background",
+            endpoints
+                .iter()
+                .filter(|(_, e)| e.state.is_unreachable())
+                .map(|(service, e)| ([("service", &**service), ("endpoint", &*e.label)], 1u32)),
+        )
+    }
+}

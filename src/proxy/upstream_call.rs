@@ -1,0 +1,125 @@
+//! The middle of an exchange: pick an endpoint, send the request there, wait for the head of its response. What an
+//! endpoint provably did not process is sent to another one; nothing else is.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Response, request};
+use tokio::time::{Instant, Sleep};
+
+use super::Settings;
+use super::attempt::{self, Setback};
+use super::body::{RequestBody, Source};
+use super::record::Record;
+use super::respond::Failure;
+use super::response::Upstream;
+use super::service::{MOST_TRIED, Nothing, Picked, Service};
+use super::stats::add;
+use super::worker::Worker;
+use crate::route::{Fallback, SubsetChoice};
+use crate::table::EndpointId;
+use crate::upstream::ConnectError;
+
+/// A response's head, where its body comes from, and what is held of the endpoint meanwhile.
+pub(super) type Answer = Response<(Source, Upstream)>;
+
+/// Runs until the deadline of a call, if it has one.
+pub(super) type Timer = Option<Pin<Box<Sleep>>>;
+
+/// Where a request is to go.
+pub(super) struct Target<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) settings: &'a Arc<Settings>,
+    pub(super) service: &'a Rc<Service>,
+    pub(super) subset: Option<SubsetChoice<'a>>,
+    pub(super) by: Option<Instant>,
+}
+
+/// Sends the request to one endpoint after the other until one has taken it.
+pub(super) async fn run(
+    target: Target<'_>,
+    head: &request::Parts,
+    mut body: RequestBody,
+    record: &mut Record,
+) -> Result<Answer, Failure> {
+    let mut tried = [EndpointId(0); MOST_TRIED];
+    let mut count = 0;
+    let mut last = None;
+    for attempt in 0..MOST_TRIED {
+        let picked = match target.pick(&tried[..count]) {
+            Ok(picked) => picked,
+            // Whoever refused a call for being too many may take it now.
+            Err(Nothing::AllTried) if matches!(last, Some(Failure::Refused(_))) => {
+                count = 0;
+                target.pick(&[]).map_err(|nothing| target.nothing(nothing))?
+            }
+            Err(Nothing::AllTried) => break,
+            Err(nothing) => return Err(target.nothing(nothing)),
+        };
+        if attempt > 0 {
+            add(&target.service.stats.retries);
+        }
+        record.attempt(picked.clone());
+        let (unsent, failure) = match attempt::run(&target, &picked, head, body, record.grpc).await {
+            Ok(answer) => {
+                record.answered(answer.status(), answer.headers());
+                return Ok(answer);
+            }
+            Err(Setback::Fatal(failure)) => return Err(failure),
+            Err(Setback::Closed(unsent)) => (unsent, target.refused()),
+            Err(Setback::Refused(unsent)) => {
+                tried[count] = picked.id;
+                count += 1;
+                (unsent, target.refused())
+            }
+            Err(Setback::Connect(error, unsent)) => {
+                tried[count] = picked.id;
+                count += 1;
+                (unsent, target.unreachable(&picked, &error))
+            }
+        };
+        if !unsent.can_rewind() {
+            return Err(failure);
+        }
+        last = Some(failure);
+        body = unsent;
+        body.rewind();
+    }
+    Err(last.unwrap_or_else(|| target.refused()))
+}
+
+impl Target<'_> {
+    pub(super) fn name(&self) -> String {
+        self.service.slot.service().to_string()
+    }
+
+    fn refused(&self) -> Failure {
+        Failure::Refused(self.name())
+    }
+
+    fn nothing(&self, nothing: Nothing) -> Failure {
+        match nothing {
+            Nothing::EmptySubset => Failure::NoSubset(self.name()),
+            Nothing::Empty | Nothing::AllTried => Failure::NoInstances(self.name()),
+        }
+    }
+
+    /// A connect failed: the endpoint is left out from now on, and the caller learns of it if there is no other.
+    fn unreachable(&self, picked: &Picked, error: &Arc<ConnectError>) -> Failure {
+        let Service { slot, settings, .. } = &**self.service;
+        tracing::debug!(service = %slot.service(), endpoint = %picked.label, %error, "cannot connect");
+        self.worker.trials.borrow_mut().connect_failed(picked, slot, &settings.upstream);
+        Failure::unreachable(slot.service(), &picked.label, error, self.settings.config.reveal_addresses)
+    }
+
+    fn pick(&self, tried: &[EndpointId]) -> Result<Picked, Nothing> {
+        match &self.subset {
+            None => self.service.pick(None, tried),
+            Some(choice) => match self.service.pick(Some((choice.id, choice.subset)), tried) {
+                Err(Nothing::EmptySubset) if choice.fallback == Fallback::Any => self.service.pick(None, tried),
+                picked => picked,
+            },
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The names of all metrics, in one place, so that nobody gives a second name to a thing.
+//!
+//! All are times in seconds or plain counts. Counters appear with `_total` behind the name that stands here. Labels
+//! are given with each name; a label's value comes from configuration, from etcd, or from a closed list, never from a
+//! caller, who could otherwise make series without end.
+
+/// The value of `service` for calls to services that etcd does not know. All of them share it. No registered service
+/// can have this name, because it is not a host.
+pub const UNKNOWN_SERVICE: &str = "(unknown)";
+
+/// Calls to etcd, counter. Labels: `operation` (`range`, `watch`, `lease_grant`, ..), `status` (a gRPC status, as `OK`).
+pub const ETCD_OPERATIONS: &str = "etcd_operations";
+/// How long calls to etcd took, histogram. Label: `operation`.
+pub const ETCD_OPERATION_DURATION: &str = "etcd_operation_duration_seconds";
+
+/// The etcd revision that the table stands at, gauge. Labels: `client`, `prefix`.
+pub const TABLE_REVISION: &str = "waypost_table_revision";
+/// The time since etcd last said anything of this prefix, gauge. Labels: `client`, `prefix`.
+pub const TABLE_AGE: &str = "waypost_table_age_seconds";
+/// Complete lists read after the first, counter. Labels: `client`, `prefix`, `reason`.
+pub const TABLE_RELISTS: &str = "waypost_table_relists";
+/// Watches that ended and were started again, counter. Labels: `client`, `prefix`.
+pub const TABLE_WATCH_RESTARTS: &str = "waypost_table_watch_restarts";
+/// Instances in the table, gauge. Labels: `client`, `prefix`.
+pub const TABLE_INSTANCES: &str = "waypost_table_instances";
+/// Keys whose value can't be read, gauge. Labels: `client`, `prefix`.
+pub const TABLE_UNREADABLE: &str = "waypost_table_unreadable";
+/// Instances that are kept although their keys vanished together with most others, gauge. Labels: `client`, `prefix`.
+pub const TABLE_DOUBTED: &str = "waypost_table_doubted";
+/// Services whose endpoints were replaced, counter.
+pub const TABLE_SLOT_CHANGES: &str = "waypost_table_slot_changes";
+
+/// Finished exchanges, counter. Labels: `service`, `outcome` (`answered`, or why Waypost answered itself).
+pub const EXCHANGES: &str = "waypost_exchanges";
+/// From the request's head to the response's end, histogram. Label: `service`.
+pub const EXCHANGE_DURATION: &str = "waypost_exchange_duration_seconds";
+/// Answers of endpoints, counter. Labels: `service`, `endpoint`, `protocol` (`grpc`, `http`), `status` (`OK`, `5xx`).
+pub const ENDPOINT_RESPONSES: &str = "waypost_endpoint_responses";
+/// Exchanges under way at an endpoint, gauge. Labels: `service`, `endpoint`.
+pub const ENDPOINT_IN_FLIGHT: &str = "waypost_endpoint_in_flight";
+/// Tries after the first, counter. Label: `service`.
+pub const RETRIES: &str = "waypost_retries";
+/// Pickers built anew because their service changed, counter. Label: `service`.
+pub const PICKER_BUILDS: &str = "waypost_picker_builds";
+/// Open connections from clients, gauge.
+pub const CONNECTIONS: &str = "waypost_connections";
+/// Open connections to endpoints, gauge. Label: `service`.
+pub const UPSTREAM_CONNECTIONS: &str = "waypost_upstream_connections";
+/// Connects to endpoints that failed, counter. Labels: `service`, `endpoint`.
+pub const CONNECT_FAILURES: &str = "waypost_connect_failures";
+
+/// Times the configuration was read again, counter. Label: `result` (`applied`, `rejected`).
+pub const CONFIG_RELOADS: &str = "waypost_config_reloads";

@@ -1,0 +1,114 @@
+//! The proxy itself, as a user starts it: a process with a file.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::ExitStatus, time::Duration};
+
+use serde_json::Value;
+use tokio::{process::Command, time::Instant};
+
+use super::{Etcd, PATIENCE, client, eventually, process::Process, tools::Folder};
+
+/// A running proxy, on ports of its own.
+pub struct Waypost {
+    process: Process,
+    folder: Folder,
+    /// Where calls go.
+    pub data: SocketAddr,
+    /// Where metrics and readiness are.
+    pub admin: SocketAddr,
+}
+
+impl Waypost {
+    /// Starts it with the file `config`, to which both ports are added, and waits until it is ready.
+    pub async fn start(config: &str) -> Self {
+        let waypost = Self::launch(config).await;
+        eventually("waypost to be ready", || async {
+            match client::get(waypost.admin, "/readyz").await {
+                Some((200, _)) => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+        waypost
+    }
+
+    /// Starts it on the default prefix of `etcd`, with `more` added to the file, and waits until it is ready.
+    pub async fn on(etcd: &Etcd, more: &str) -> Self {
+        Self::start(&format!("etcd:\n  endpoints: {}\n{more}", etcd.endpoints())).await
+    }
+
+    /// Starts it, and waits until it listens.
+    pub async fn launch(config: &str) -> Self {
+        let folder = Folder::new("waypost");
+        let file = folder.path().join("waypost.yaml");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+        command.arg("run").arg("--config").arg(&file);
+        command.env("WAYPOST_PROXY_LISTEN", "127.0.0.1:0").env("WAYPOST_ADMIN_LISTEN", "127.0.0.1:0");
+        command.env("WAYPOST_LOG_FORMAT", "json");
+        let mut process = Process::start("waypost", &mut command);
+        let start = Instant::now();
+        loop {
+            if let (Some(data), Some(admin)) = (process.find(listens("proxy")), process.find(listens("admin"))) {
+                return Self { process, folder, data, admin };
+            }
+            assert!(process.is_running(), "waypost ended:\n{}", process.log().join("\n"));
+            assert!(start.elapsed() < PATIENCE, "waypost doesn't listen:\n{}", process.log().join("\n"));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Its configuration file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("waypost.yaml")
+    }
+
+    /// Replaces its configuration file, as editors do: written beside, then renamed.
+    pub fn rewrite(&self, config: &str) {
+        let beside = self.folder.path().join("waypost.yaml.new");
+        fs::write(&beside, config).unwrap();
+        fs::rename(beside, self.file()).unwrap();
+    }
+
+    /// Sends it a signal: `TERM`, `HUP`, `INT`.
+    pub async fn signal(&self, signal: &str) {
+        self.process.signal(signal).await;
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        self.process.ended(within).await
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.process.log()
+    }
+
+    /// All metrics as it shows them.
+    pub async fn metrics(&self) -> String {
+        let (status, text) = client::get(self.admin, "/metrics").await.expect("metrics");
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
+    /// The sum of a metric over all its samples whose labels contain every one of `labels`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.metrics().await;
+        let samples = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, with) = series.split_once('{').unwrap_or((series, ""));
+            (found == name && labels.iter().all(|label| with.contains(label))).then(|| value.parse::<f64>().unwrap())
+        });
+        samples.sum()
+    }
+}
+
+/// Reads the address from the log line that says that `what` listens.
+fn listens(what: &str) -> impl Fn(&String) -> Option<SocketAddr> {
+    move |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let fields = &line["fields"];
+        let is_it = fields["message"].as_str()?.starts_with("listening") && fields["what"] == what;
+        is_it.then(|| fields["address"].as_str()?.parse().ok())?
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole proxy, as a process, between real clients, real etcd servers and backends in this process.
+//!
+//! One binary, because linking is dear; a module per subject, and [`harness`] for what they share.
+#![allow(unreachable_pub, reason = "the harness is one module of a test binary: pub reads better than pub(crate)")]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on ends where it stands")]
+#![allow(clippy::print_stderr, reason = "what a failed test has to say")]
+
+mod clients;
+mod curl;
+mod harness;
+mod harness_check;

@@ -1,0 +1,68 @@
+#!/bin/sh
+# What `make interop` needs, built from the Go module proxy into .tools:
+#   etcd-3.5, etcd-3.6     current servers, each a main of five lines in a module that is generated there
+#   bin/                   h2spec, grpc-go's interop client and server, our own Go client
+. "$(dirname "$0")/lib.sh"
+
+ETCD_35=v3.5.35
+ETCD_36=v3.6.16
+GRPC=v1.84.0
+H2SPEC=v2.2.1+incompatible
+
+how="install Go 1.24 or newer (Go's own download, or a package such as golang-1.24-go where there is one) and put it on the PATH"
+command -v go >/dev/null || fail "make interop needs Go: $how"
+release=$(go env GOVERSION)
+minor=$(printf '%s' "$release" | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+[ "${minor:-0}" -ge 24 ] || fail "make interop needs Go 1.24, this is $release: $how"
+
+# A fetched module may ask for a newer Go than this one; then Go gets that by itself.
+unset GOFLAGS
+
+build_etcd() { # NAME VERSION
+    is_done "$1" "$2 $release" && [ -x "$TOOLS/$1/etcd" ] && return
+    say "building etcd $2 into .tools/$1 (a minute or two)"
+    rm -rf "$TOOLS/$1"
+    mkdir -p "$TOOLS/$1"
+    (
+        cd "$TOOLS/$1"
+        cat >main.go <<'MAIN'
+package main
+
+import (
+	"os"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+)
+
+func main() { etcdmain.Main(os.Args) }
+MAIN
+        go mod init waypost.invalid/etcd 2>/dev/null
+        go get "go.etcd.io/etcd/server/v3@$2" 2>/dev/null || go get "go.etcd.io/etcd/server/v3@$2"
+        go build -o etcd .
+    )
+    mark_done "$1" "$2 $release"
+}
+
+install_go() { # NAME PACKAGE@VERSION
+    is_done "$1" "$2 $release" && [ -x "$TOOLS/bin/$1" ] && return
+    say "building $1 into .tools/bin"
+    rm -rf "$TOOLS/gobin"
+    GOBIN=$TOOLS/gobin go install "$2"
+    mv "$TOOLS/gobin"/* "$TOOLS/bin/$1"
+    rmdir "$TOOLS/gobin"
+    mark_done "$1" "$2 $release"
+}
+
+build_etcd etcd-3.5 "$ETCD_35"
+build_etcd etcd-3.6 "$ETCD_36"
+install_go grpc-interop-client "google.golang.org/grpc/interop/client@$GRPC"
+install_go grpc-interop-server "google.golang.org/grpc/interop/server@$GRPC"
+install_go h2spec "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC"
+
+go_client=$ROOT/tests/clients/go
+wanted="$(fingerprint "$go_client"/*.go "$go_client/go.mod" "$go_client/go.sum") $release"
+if ! is_done go-client "$wanted" || ! [ -x "$TOOLS/bin/go-client" ]; then
+    say "building tests/clients/go into .tools/bin"
+    (cd "$go_client" && go build -o "$TOOLS/bin/go-client" .)
+    mark_done go-client "$wanted"
+fi

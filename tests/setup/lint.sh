@@ -1,0 +1,20 @@
+#!/bin/sh
+# Formatting, clippy and docs with warnings as errors, and each Cargo feature checked alone.
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+
+run() {
+    say "+ $*"
+    "$@"
+}
+
+run cargo fmt --check
+run cargo clippy --locked --all-targets -- --deny warnings
+run cargo clippy --locked --test interop -- --deny warnings
+RUSTDOCFLAGS="--deny warnings" run cargo doc --locked --no-deps
+
+run cargo check --locked --no-default-features
+# Every feature of Cargo.toml, so that a new one can't be forgotten.
+for feature in $(sed -n '/^\[features\]/,/^\[/s/^\([a-z][a-z-]*\) *=.*/\1/p' Cargo.toml); do
+    [ "$feature" = default ] || run cargo check --locked --no-default-features --features "$feature"
+done
