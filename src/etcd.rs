@@ -16,7 +16,7 @@ mod types;
 mod watch;
 
 pub use client::Client;
-pub use config::{Config, Tls};
+pub use config::{Config, DEFAULT_CLIENT, Tls, read_clients};
 pub use error::{Cause, Error};
 pub use metrics::{Metrics, Operation};
 pub use types::{Event, Header, KeyValue, Listing, Response};

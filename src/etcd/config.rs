@@ -1,5 +1,6 @@
 //! The settings of a client.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +35,22 @@ pub struct Config {
     /// How often etcd is asked for members that are not configured; those that can be reached are used as well.
     /// Default `off`, from 1 s to 1 d. Members advertise addresses that may be out of reach from here.
     pub auto_sync: Option<Duration>,
+}
+
+/// The name of the client that the `etcd` section itself describes.
+pub const DEFAULT_CLIENT: &str = "default";
+
+/// Reads the `etcd` section: the default client, and those below `clients` under their names.
+pub fn read_clients(section: &mut Section<'_>) -> BTreeMap<String, Config> {
+    let default = Config::read(section);
+    let mut clients = section.map("clients", |name, section| {
+        if name == DEFAULT_CLIENT {
+            section.error("", "is the client that the etcd section itself describes; name this one otherwise");
+        }
+        Config::read(section)
+    });
+    clients.insert(DEFAULT_CLIENT.to_owned(), default);
+    clients
 }
 
 /// The certificates of a client. They are read again with each connection.
@@ -173,6 +190,15 @@ mod tests {
         let config = read("endpoints: [a:2379, 'http://b:2379']\ntls: {ca: ca.pem}").unwrap();
         assert_eq!(config.endpoints, ["https://a:2379", "http://b:2379"]);
         assert_eq!(read("endpoints: a:1").unwrap().endpoints, ["http://a:1"]);
+    }
+
+    #[test]
+    fn named_clients_stand_beside_the_default_one() {
+        let clients = config::parse("{endpoints: a:1, clients: {other: {endpoints: b:1}}}", read_clients).unwrap();
+        let endpoints: Vec<_> = clients.iter().map(|(name, config)| (&**name, &*config.endpoints[0])).collect();
+        assert_eq!(endpoints, [("default", "http://a:1"), ("other", "http://b:1")]);
+        let error = config::parse("clients: {default: {}}", read_clients).unwrap_err().to_string();
+        assert!(error.contains("name this one otherwise"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{self, Section};
+use crate::etcd::DEFAULT_CLIENT;
 use crate::registry::format::{Decoder, FormatName, Layout};
 
 /// How the table is kept current.
@@ -77,7 +78,7 @@ impl Prefix {
 
     /// Reads an item of `prefixes`.
     pub fn read(section: &mut Section<'_>) -> Self {
-        let client = section.string("client", "default");
+        let client = section.string("client", DEFAULT_CLIENT);
         let path = section.string("prefix", "/services/");
         let format = section.choice("format", FormatName::ALL, FormatName::Auto);
         let layout = section.choice("layout", Layout::ALL, Layout::Auto);

@@ -122,6 +122,10 @@ impl Writer {
         for Source { keys, status, .. } in self.sources.values_mut() {
             let unreadable = keys.unreadable();
             status.change(|status| {
+                if keys.doubted() > 0 && status.doubted == 0 {
+                    let (client, prefix, doubted) = (&status.client, &status.prefix, keys.doubted());
+                    tracing::warn!(%client, %prefix, doubted, "most instances vanished at once and are kept for a while");
+                }
                 status.revision = keys.revision();
                 status.listed = keys.is_listed();
                 status.instances = keys.instances();
