@@ -2,6 +2,7 @@
 
 mod faults;
 mod members;
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -104,6 +104,30 @@ async fn history_compacted_while_it_was_away_is_made_good_by_a_list() {
 }
 
 #[tokio::test]
+async fn a_response_larger_than_a_message_may_be_comes_in_fragments() {
+    for version in Version::LOCAL {
+        let etcd = Etcd::start(version).await;
+        let client = client(&etcd);
+        let gate = Gate::open(url(&etcd, 0)).await;
+        let narrow = etcd::Config { endpoints: vec![gate.url()], max_decoding: 4 << 20, ..etcd::Config::default() };
+        let (table, _tasks) = start(&super::configured(narrow), "/services/", quick()).await;
+        gate.close();
+        until(&table, |table| state(table).error.is_some()).await;
+        // What it missed is told in one response when it is back: 20 MB.
+        let large = "x".repeat(400_000);
+        for n in 0..50 {
+            put(&client, &format!("/services/large/{n}"), &large).await;
+        }
+        put(&client, "/services/a/1", "10.0.0.1:1").await;
+        gate.reopen();
+        until(&table, |table| count(table, "a") == 1).await;
+        let status = state(&table);
+        assert_eq!(status.unreadable.len(), 50);
+        assert!(status.relists.is_empty(), "{:?}", status.relists);
+    }
+}
+
+#[tokio::test]
 async fn lost_data_is_noticed_and_what_was_lost_is_doubted() {
     for version in Version::LOCAL {
         let mut etcd = Etcd::start(version).await;
