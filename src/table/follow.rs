@@ -1,4 +1,4 @@
-//! How a watcher follows a prefix: list, watch from the next revision, and what to do when that breaks. A state machine
+//! How a watcher follows a prefix: list, watch from there on, and what to do when that breaks. A state machine
 //! without I/O and without a clock: [`ask`](Follow::ask) says what to do next, [`step`](Follow::step) takes what came
 //! of it and gives back the next state and what the writer must know.
 
@@ -59,8 +59,10 @@ impl Follow {
     pub(super) fn ask(&self) -> Ask {
         match self.phase {
             Phase::List(reason) => Ask::List(reason),
-            // etcd's start revision is inclusive.
-            Phase::Open | Phase::Watch { .. } => Ask::Watch { from: self.known + 1 },
+            // From the last known revision, not the one after it: etcd's start revision is inclusive, and the writer
+            // drops what it knows already. Servers from 3.5.22 and 3.6.2 on give no sign of life to a watch that begins
+            // in the future, so that one from the next revision would look dead until somebody writes something.
+            Phase::Open | Phase::Watch { .. } => Ask::Watch { from: self.known },
         }
     }
 

@@ -72,11 +72,12 @@ impl Watcher {
     }
 
     async fn list(&mut self, reason: Option<Relist>) -> Result<(), Trouble> {
+        // Also if it fails, so that a prefix that can be watched but not listed is watched.
+        self.relist = self.next_relist();
         let listing = self.client.list(self.prefix.as_bytes()).await?;
         if let Some(reason) = reason {
             self.status.change(|status| *status.relists.entry(reason).or_default() += 1);
         }
-        self.relist = self.next_relist();
         self.take(Input::Listed(listing)).await;
         Ok(())
     }
@@ -95,7 +96,6 @@ impl Watcher {
                 Ok(None) => {
                     if let Err(error) = self.list(Some(Relist::Periodic)).await {
                         tracing::debug!(prefix = %self.prefix, %error, "the prefix could not be listed again");
-                        self.relist = self.next_relist();
                     }
                 }
                 Err(trouble) => {

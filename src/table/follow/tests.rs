@@ -57,13 +57,13 @@ fn watching() -> Follow {
 }
 
 #[test]
-fn it_lists_and_then_watches_from_the_next_revision() {
+fn it_lists_and_then_watches_from_there_on() {
     let follow = Follow::new();
     assert_eq!(follow.ask(), Ask::List(None));
     let follow = take(follow, vec![(FAILED, None)]);
     assert_eq!(follow.ask(), Ask::List(None));
     let follow = take(follow, vec![(listing(10), reset(10, false))]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 11 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 10 });
     assert!(!follow.is_watching());
     let follow = take(follow, vec![(Input::Opened(header(12)), None)]);
     assert!(follow.is_watching());
@@ -76,25 +76,25 @@ fn events_become_a_delta() {
         Change::Delta { revision: 12, set: vec![kv("a", 11)], gone: vec![Gone { key: "b".into(), revision: 12 }] };
     let told = Some(Update { unsettled: false, change: Some(told) });
     let follow = take(watching(), vec![(events(12, vec![Event::Put(kv("a", 11)), gone]), told), (FAILED, None)]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 13 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 12 });
 }
 
 #[test]
 fn after_a_cut_it_resumes_from_what_arrived_on_the_stream() {
     let follow = take(watching(), vec![(progress(20), delta(20)), (FAILED, None)]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 21 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 20 });
 }
 
 #[test]
 fn an_answer_to_a_request_for_progress_does_not_move_it() {
     let follow = take(watching(), vec![(answer(99), None), (FAILED, None)]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 11 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 10 });
 }
 
 #[test]
 fn what_is_said_when_a_watch_is_opened_does_not_move_it() {
     let follow = take(watching(), vec![(FAILED, None), (Input::Opened(header(50)), UNSETTLED), (FAILED, None)]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 11 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 10 });
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn events_that_catch_up_move_it_only_as_far_as_they_go() {
     let told = Change::Delta { revision: 12, set: vec![kv("a", 12)], gone: vec![] };
     let told = Some(Update { unsettled: false, change: Some(told) });
     let follow = take(watching(), vec![(events(5000, vec![put]), told), (FAILED, None)]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 13 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 12 });
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn compacted_history_needs_a_list_and_not_a_later_watch() {
     let follow = take(follow, vec![(FAILED, None)]);
     assert_eq!(follow.ask(), Ask::List(Some(Relist::Compacted)));
     let follow = take(follow, vec![(listing(90), reset(90, true)), (Input::Opened(header(90)), UNSETTLED)]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 91 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 90 });
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_revision_that_went_backwards_needs_a_list() {
         assert!(!follow.is_watching());
         assert_eq!(follow.ask(), Ask::List(Some(Relist::OtherData)));
         let follow = take(follow, vec![(listing(4), reset(4, true))]);
-        assert_eq!(follow.ask(), Ask::Watch { from: 5 });
+        assert_eq!(follow.ask(), Ask::Watch { from: 4 });
     }
 }
 
@@ -158,14 +158,14 @@ fn a_list_beside_a_sound_watch_does_not_disturb_it() {
     assert!(follow.is_watching());
     // What the stream still has to tell is older than the list: that is no step back.
     let follow = take(follow, vec![(progress(15), delta(40)), (progress(16), delta(40)), (FAILED, None)]);
-    assert_eq!(follow.ask(), Ask::Watch { from: 41 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 40 });
 }
 
 #[test]
 fn a_list_from_other_data_ends_the_watch() {
     let follow = take(watching(), vec![(listing(5), reset(5, true))]);
     assert!(!follow.is_watching());
-    assert_eq!(follow.ask(), Ask::Watch { from: 6 });
+    assert_eq!(follow.ask(), Ask::Watch { from: 5 });
 }
 
 #[test]

@@ -211,6 +211,8 @@ fn old_news_is_dropped() {
     case.put(kv("a/0", "h:40", 40));
     assert_eq!(case.delete([0]), [""; 0]);
     assert_eq!(case.counts(), (1, 0));
+    // A watch begins at the last known revision: it tells again what was known.
+    assert_eq!(case.put(kv("a/0", "h:41", 40)), [""; 0]);
     // Another key has its own history: what comes late of it is news.
     assert_eq!(case.put(kv("a/1", "h:35", 35)), ["a"]);
 }

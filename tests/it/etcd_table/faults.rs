@@ -62,6 +62,7 @@ async fn a_quiet_prefix_is_not_taken_for_a_dead_one() {
     for version in Version::LOCAL {
         let etcd = Etcd::start(version).await;
         let client = client(&etcd);
+        // Nobody ever wrote anything, so the watch begins where the store ends.
         let (table, _tasks) = start(&client, "/services/", quick()).await;
         tokio::time::sleep(quick().silence * 2).await; // the time itself is what is tested
         let status = state(&table);
