@@ -1,15 +1,37 @@
-//! `waypost run`: puts the rooms of the house together and runs until it is told to stop.
+//! `waypost run`: puts the rooms of the house together, hands changed settings to them, and closes them in reverse order
+//! when told to stop.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Args;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use super::sources::Given;
-use super::{Failure, Sources};
+use super::{Failure, Outcome, Reloader, Settings, Sources};
+use crate::admin::{self, PrefixReadiness, Readiness};
+use crate::etcd::{self, Client};
+use crate::proxy::{self, Proxy};
+use crate::route::Router;
+use crate::table::{self, PrefixStatus, Source, Table};
+use crate::telemetry::{LogHandle, Registry, init_log, names};
+
+/// Threads for all that carries no calls: etcd, the table, the admin server, accepting connections.
+const CONTROL_THREADS: usize = 2;
 
 /// Run the proxy until SIGTERM or Ctrl-C.
 ///
 /// For each setting, arguments count first, then variables (WAYPOST_PROXY_LISTEN for proxy.listen, WAYPOST_CONFIG for
 /// the file), then the file, then defaults. The file is read again when it changes, and on SIGHUP.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "Examples:
   waypost run
   waypost run --config waypost.yaml
@@ -23,10 +45,194 @@ pub(super) struct Arguments {
 
 /// Why the proxy could not run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {}
+pub(super) enum Error {
+    /// A listener could not be opened.
+    #[error("cannot listen on {address}: {source}; choose another address with {key}")]
+    Listen { key: &'static str, address: SocketAddr, source: io::Error },
+    /// Threads, timers or signals are not to be had.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
 
 pub(super) fn run(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
-    let sources = Sources::new(arguments.given, environment);
-    let (_settings, _effective) = sources.load()?;
+    let (reloader, settings) = Reloader::start(Sources::new(arguments.given, environment))?;
+    let log = init_log(&settings.borrow().log);
+    let mut control = Builder::new_multi_thread();
+    let control = control.worker_threads(CONTROL_THREADS).thread_name("control").enable_all();
+    let control = control.build().map_err(Error::Start)?;
+    let outcome = control.block_on(serve(reloader, settings, &log));
+    // What is still open was given its time.
+    control.shutdown_background();
+    Ok(outcome?)
+}
+
+/// Runs everything until a signal asks to stop, and stops it.
+async fn serve(reloader: Reloader, mut settings: watch::Receiver<Arc<Settings>>, log: &LogHandle) -> Result<(), Error> {
+    let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut now = settings.borrow_and_update().clone();
+    let data = listen("proxy", "proxy.listen", now.proxy.listen).await?;
+    let admin = listen("admin", "admin.listen", now.admin.listen).await?;
+
+    let registry = Registry::default();
+    let reloads = Reloads::new(&registry);
+    let mut clients = Clients::new(&registry);
+    let (table, mut tasks) = table::start(clients.sources(&now), now.table.clone()).await;
+    registry.register_collector(table.clone());
+    let proxy = Proxy::start(data, carrying(&now, &table), &table, &registry)?;
+    let (end_admin, admin_ends) = oneshot::channel::<()>();
+    let state = admin::State { registry, readiness: readiness(table.clone()) };
+    let admin = tokio::spawn(async move {
+        if let Err(error) = admin::serve(admin, state, async { drop(admin_ends.await) }).await {
+            tracing::error!(%error, "the admin server has ended; calls go on");
+        }
+    });
+
+    {
+        let told = async || {
+            if hangup.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut reloading = std::pin::pin!(reloader.run(told, |outcome| reloads.count(outcome)));
+        loop {
+            tokio::select! {
+                () = stop.told() => break,
+                () = &mut reloading => {}
+                Ok(()) = settings.changed() => {
+                    now = settings.borrow_and_update().clone();
+                    log.apply(&now.log);
+                    tasks.reconfigure(clients.sources(&now), now.table.clone()).await;
+                    proxy.reconfigure(carrying(&now, &table));
+                }
+            }
+        }
+    }
+
+    let grace = now.proxy.grace;
+    tracing::info!(?grace, "stopping: calls under way may finish; a second signal cuts them");
+    let cut = async {
+        tokio::select! {
+            () = stop.told() => {}
+            () = tokio::time::sleep(grace) => {}
+        }
+    };
+    if proxy.stop(cut).await {
+        // The last answers have been counted: whoever is just reading them may do so.
+        let _ = end_admin.send(());
+        tokio::select! {
+            _ = admin => {}
+            () = stop.told() => {}
+        }
+        tracing::info!("stopped");
+    } else {
+        tracing::warn!("stopped with calls under way");
+    }
     Ok(())
+}
+
+async fn listen(what: &str, key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { key, address, source })?;
+    tracing::info!(what, address = %listener.local_addr()?, "listening");
+    Ok(listener)
+}
+
+/// What the data plane needs of the settings.
+fn carrying(settings: &Settings, table: &Table) -> proxy::Settings {
+    let table = table.clone();
+    proxy::Settings {
+        config: settings.proxy.clone(),
+        router: Router,
+        services: settings.services.clone(),
+        access_log: settings.log.access,
+        ready: Box::new(move || table.ready()),
+    }
+}
+
+/// The signals that ask to stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next of them. Cancel-safe.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Counts what came of reading the configuration again.
+struct Reloads(Family<[(&'static str, &'static str); 1], Counter>);
+
+impl Reloads {
+    fn new(registry: &Registry) -> Self {
+        let reloads = Reloads(Family::default());
+        registry.register(names::CONFIG_RELOADS, "Times the configuration was read again", reloads.0.clone());
+        reloads
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let result = match outcome {
+            Outcome::Applied { .. } => "applied",
+            Outcome::Rejected(_) => "rejected",
+        };
+        self.0.get_or_create(&[("result", result)]).inc();
+    }
+}
+
+/// The etcd clients by name.
+struct Clients {
+    metrics: etcd::Metrics,
+    clients: BTreeMap<String, Client>,
+}
+
+impl Clients {
+    fn new(registry: &Registry) -> Self {
+        Clients { metrics: etcd::Metrics::new(registry), clients: BTreeMap::new() }
+    }
+
+    /// The prefixes with their clients. A client whose settings are as before is kept, and with it its connections.
+    fn sources(&mut self, settings: &Settings) -> Vec<Source> {
+        let old = std::mem::take(&mut self.clients);
+        for (name, config) in &settings.etcd {
+            let kept = old.get(name).filter(|client| client.config() == config).cloned();
+            let client = kept.unwrap_or_else(|| Client::new(name, config.clone(), self.metrics.clone()));
+            self.clients.insert(name.clone(), client);
+        }
+        // That each prefix names a client was checked when the settings were read.
+        let source = |prefix: &table::Prefix| {
+            let client = self.clients.get(&prefix.client)?.clone();
+            Some(Source { prefix: prefix.clone(), client })
+        };
+        settings.prefixes.iter().filter_map(source).collect()
+    }
+}
+
+/// What `/readyz` asks.
+fn readiness(table: Table) -> Box<dyn Fn() -> Readiness + Send + Sync> {
+    let start = Instant::now();
+    Box::new(move || {
+        let prefixes = table.prefixes();
+        let several = prefixes.windows(2).any(|pair| pair[0].client != pair[1].client);
+        let was_ready = table.ready();
+        let state = |status: PrefixStatus| {
+            let PrefixStatus { client, prefix, revision, age, listed, error, .. } = status;
+            PrefixReadiness {
+                name: if several { format!("{client} {prefix}") } else { prefix.to_string() },
+                // A prefix that was added later does not take back that calls are served.
+                revision: (listed || was_ready).then_some(revision),
+                age: age.unwrap_or_else(|| start.elapsed()),
+                problem: error.or_else(|| (!listed && was_ready).then(|| "not listed yet".to_owned())),
+            }
+        };
+        Readiness { prefixes: prefixes.into_iter().map(state).collect() }
+    })
 }

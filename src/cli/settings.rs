@@ -1,20 +1,35 @@
 //! The whole configuration, typed. Each module reads its own section; what concerns two of them is checked here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::admin;
 use crate::config::Section;
+use crate::proxy::Services;
+use crate::table::Prefix;
 use crate::telemetry::LogConfig;
+use crate::{admin, etcd, proxy, table};
 
-/// Keys that a running process does not take over, each with all below it: sockets, threads and connections to etcd
-/// are made when it starts.
-const FIXED: &[&str] = &["proxy", "admin", "etcd", "prefixes", "table", "log.format"];
+/// The name of the etcd client that is always there.
+const DEFAULT_CLIENT: &str = "default";
+
+/// Keys that a running process does not take over, each with all below it: what they stand for is made at its start.
+const FIXED: &[&str] = &["proxy.listen", "proxy.workers", "proxy.max_connections", "admin", "log.format"];
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// Section `proxy`.
+    pub proxy: proxy::Config,
     /// Section `admin`.
     pub admin: admin::Config,
+    /// Section `etcd`, which is the client `default`, and the further clients in its section `clients`.
+    pub etcd: BTreeMap<String, etcd::Config>,
+    /// List `prefixes`; each names a client of `etcd`. Never empty.
+    pub prefixes: Vec<Prefix>,
+    /// Section `table`.
+    pub table: table::Config,
+    /// Section `services`.
+    pub services: Services,
     /// Section `log`.
     pub log: LogConfig,
 }
@@ -22,24 +37,153 @@ pub struct Settings {
 impl Settings {
     /// Reads the root of the configuration.
     pub fn read(section: &mut Section<'_>) -> Settings {
-        let admin = section.section("admin", admin::Config::read);
-        Settings { admin, log: section.section("log", LogConfig::read) }
+        let proxy = section.section("proxy", proxy::Config::read);
+        let admin = section.section("admin", |section| {
+            let admin = admin::Config::read(section);
+            if collide(admin.listen, proxy.listen) {
+                section.error("listen", format!("must not be the address of proxy.listen, {}", proxy.listen));
+            }
+            admin
+        });
+        let etcd = section.section("etcd", clients);
+        let prefixes = prefixes(section, &etcd);
+        Settings {
+            proxy,
+            admin,
+            etcd,
+            prefixes,
+            table: section.section("table", table::Config::read),
+            services: section.section("services", Services::read),
+            log: section.section("log", LogConfig::read),
+        }
     }
 
     /// What it amounts to, in one line.
     pub(super) fn summary(&self) -> String {
-        format!("admin on {}", self.admin.listen)
+        let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+        format!(
+            "proxy on {}, admin on {}; {}, {}, {} with settings of their own",
+            self.proxy.listen,
+            self.admin.listen,
+            count(self.etcd.len(), "etcd client"),
+            count(self.prefixes.len(), "prefix").replace("prefixs", "prefixes"),
+            count(self.services.named.len(), "service"),
+        )
     }
+}
+
+/// Reads the section `etcd`.
+fn clients(section: &mut Section<'_>) -> BTreeMap<String, etcd::Config> {
+    let default = etcd::Config::read(section);
+    let mut clients = section.map("clients", |_, section| etcd::Config::read(section));
+    if clients.insert(DEFAULT_CLIENT.to_owned(), default).is_some() {
+        section.error("clients", "the client `default` is the section `etcd` itself; choose another name");
+    }
+    clients
+}
+
+fn prefixes(section: &mut Section<'_>, clients: &BTreeMap<String, etcd::Config>) -> Vec<Prefix> {
+    let mut seen = BTreeSet::new();
+    section.list_of_one("prefixes", |section| {
+        let prefix = Prefix::read(section);
+        if !clients.contains_key(&prefix.client) {
+            let known: Vec<_> = clients.keys().map(String::as_str).collect();
+            let message = format!("is no etcd client; add it to etcd.clients, or name one of {}", known.join(", "));
+            section.error("client", format!("`{}` {message}", prefix.client));
+        }
+        if !seen.insert((prefix.client.clone(), prefix.path().to_owned())) {
+            section.error("prefix", format!("`{}` is listed twice for this client; remove one", prefix.path()));
+        }
+        prefix
+    })
 }
 
 /// Whether a change of this key waits for a restart.
 pub(super) fn is_fixed(key: &str) -> bool {
-    FIXED
-        .iter()
-        .any(|fixed| key.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])))
+    FIXED.iter().any(|fixed| key.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// Whether two listeners cannot both have what they ask for.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let errors = config::parse(text, Settings::read).err();
+        let errors: Vec<_> = errors.iter().flat_map(|errors| errors.iter()).map(ToString::to_string).collect();
+        let errors: Vec<_> = errors.iter().map(|e| e.trim_start_matches("config:")).collect();
+        assert_eq!(errors, expected, "{text}");
+    }
+
+    #[test]
+    fn nothing_configured_is_a_proxy_beside_a_local_etcd() {
+        let settings = config::defaults(Settings::read);
+        assert_eq!(settings.proxy.listen.to_string(), "127.0.0.1:8400");
+        assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:8401");
+        assert_eq!(settings.etcd.keys().collect::<Vec<_>>(), ["default"]);
+        assert_eq!(settings.etcd["default"].endpoints, ["http://127.0.0.1:2379"]);
+        assert_eq!(settings.prefixes, [Prefix::new("default", "/services/")]);
+        // Each module's own default is what reading an empty section gives.
+        assert_eq!(settings.proxy, proxy::Config::default());
+        assert_eq!(settings.admin, admin::Config::default());
+        assert_eq!(settings.etcd["default"], etcd::Config::default());
+        assert_eq!(settings.table, table::Config::default());
+        assert_eq!(settings.services, Services::default());
+        assert_eq!(settings.log, LogConfig::default());
+    }
+
+    #[test]
+    fn sections_must_fit_together() {
+        for (text, expected) in [
+            (
+                "admin: {listen: '127.0.0.1:8400'}",
+                "1:9: admin.listen: must not be the address of proxy.listen, 127.0.0.1:8400",
+            ),
+            (
+                "admin: {listen: '0.0.0.0:8400'}",
+                "1:9: admin.listen: must not be the address of proxy.listen, 127.0.0.1:8400",
+            ),
+            (
+                "prefixes: [{client: othr}]\netcd: {clients: {other: {}}}",
+                "1:13: prefixes[0].client: `othr` is no etcd client; add it to etcd.clients, or name one of default, other",
+            ),
+            (
+                "prefixes:\n- prefix: /a/\n- {client: default, prefix: /a}",
+                "3:21: prefixes[1].prefix: `/a/` is listed twice for this client; remove one",
+            ),
+            (
+                "prefixes: [{}, {}]",
+                "1:16: prefixes[1].prefix: `/services/` is listed twice for this client; remove one",
+            ),
+            (
+                "etcd: {clients: {default: {}}}",
+                "1:8: etcd.clients: the client `default` is the section `etcd` itself; choose another name",
+            ),
+        ] {
+            check(text, &[expected]);
+        }
+        check("{proxy: {listen: '127.0.0.1:0'}, admin: {listen: '127.0.0.1:0'}}", &[]);
+        check("{prefixes: [{prefix: /a/}, {client: b, prefix: /a/}], etcd: {clients: {b: {}}}}", &[]);
+    }
+
+    #[test]
+    fn only_what_is_made_at_the_start_waits_for_a_restart() {
+        for (key, fixed) in [
+            ("proxy.listen", true),
+            ("proxy.listening", false),
+            ("proxy.grace", false),
+            ("admin.listen", true),
+            ("log.format", true),
+            ("log.level", false),
+            ("etcd.endpoints", false),
+        ] {
+            assert_eq!(is_fixed(key), fixed, "{key}");
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::Endpoints;
+use super::status::Shared;
+use super::{Endpoints, PrefixStatus};
 
 /// One service's place in the table. It stays the same while the endpoints in it are replaced.
 #[derive(Debug)]
@@ -57,15 +58,25 @@ impl Slot {
 pub struct Table {
     slots: Arc<ArcSwap<HashMap<Arc<str>, Arc<Slot>>>>,
     changed: watch::Sender<u64>,
+    prefixes: Arc<ArcSwap<Vec<Arc<Shared>>>>,
+    ready: Arc<AtomicBool>,
+    rebuilds: Arc<AtomicU64>,
 }
 
 impl Table {
     /// An empty table.
     pub fn new() -> Self {
-        Table { slots: Arc::default(), changed: watch::Sender::new(0) }
+        Table {
+            slots: Arc::default(),
+            changed: watch::Sender::new(0),
+            prefixes: Arc::default(),
+            ready: Arc::default(),
+            rebuilds: Arc::default(),
+        }
     }
 
-    /// The slot of a service; `None` if no such service has been seen.
+    /// The slot of a service; `None` if no such service has been seen, or not for long. One that was forgotten and comes
+    /// back gets another slot: whoever keeps slots looks them up again when woken.
     pub fn slot(&self, service: &str) -> Option<Arc<Slot>> {
         self.slots.load().get(service).cloned()
     }
@@ -78,6 +89,35 @@ impl Table {
     /// Wakes whenever anything changed; the value counts the changes.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// How current each watched prefix is, in the order of the configuration.
+    pub fn prefixes(&self) -> Vec<PrefixStatus> {
+        self.prefixes.load().iter().map(|prefix| prefix.get()).collect()
+    }
+
+    /// Whether every prefix has been listed once. It stays so, whatever happens to etcd or is configured later.
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// How many times the endpoints of a service were replaced, over all services.
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_ready(&self) {
+        if !self.ready.swap(true, Ordering::AcqRel) {
+            self.notify();
+        }
+    }
+
+    pub(super) fn set_prefixes(&self, prefixes: Vec<Arc<Shared>>) {
+        self.prefixes.store(Arc::new(prefixes));
+    }
+
+    pub(super) fn count_rebuild(&self) {
+        self.rebuilds.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Replaces the set of services. For the one writer.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::process::Command;
 
 use crate::harness::{
-    Backend,
+    Backend, Scene,
     process::run,
     tools::{project, tool},
 };
@@ -22,7 +22,7 @@ pub async fn python(address: SocketAddr, service: &str, more: &[&str]) -> String
 
 /// Runs Node's @grpc/grpc-js.
 pub async fn node(address: SocketAddr, service: &str, more: &[&str]) -> String {
-    tool("../tests/clients/node/node_modules/@grpc/grpc-js", "setup-test");
+    tool("node/node_modules/@grpc/grpc-js", "setup-test");
     let mut command = Command::new("node");
     command.arg(project("tests/clients/node/scenarios.js"));
     scenarios("node", &mut command, address, service, more).await
@@ -62,4 +62,20 @@ async fn python_directly() {
 async fn node_directly() {
     let backend = Backend::h2c("one").await;
     node(backend.address, "any", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_through_the_proxy() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    let said = python(scene.waypost.data, "greeter", &["--proxy"]).await;
+    assert!(said.contains("unknown service"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_through_the_proxy() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    let said = node(scene.waypost.data, "greeter", &["--proxy"]).await;
+    assert!(said.contains("unknown service"), "{said}");
 }

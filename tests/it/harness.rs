@@ -8,6 +8,7 @@ pub mod etcd;
 pub mod grpc;
 pub mod load;
 pub mod process;
+pub mod scene;
 pub mod tools;
 pub mod waypost;
 
@@ -16,7 +17,8 @@ use std::{fmt::Debug, future::Future, time::Duration};
 pub use backend::Backend;
 pub use client::Client;
 pub use etcd::{Etcd, Version};
-pub use load::{Load, Rate};
+pub use load::{Load, Rate, STEADY};
+pub use scene::Scene;
 pub use waypost::Waypost;
 
 use tokio::time::{Instant, sleep};

@@ -41,7 +41,7 @@ async fn backend_answers_all_four_kinds() {
     let error = [("x-status", "9"), ("x-message", "no"), ("x-details-bin", "AAA")];
     let reply = client.grpc("any", "Unary", &error, &[b""]).await.unwrap();
     assert_eq!((reply.status, reply.message.as_str()), (9, "no"));
-    assert!(client.grpc("any", "Unary", &[("x-refuse", "1")], &[b""]).await.unwrap_err().contains("REFUSED_STREAM"));
+    assert!(client.grpc("any", "Unary", &[("x-refuse", "all")], &[b""]).await.unwrap_err().contains("REFUSED_STREAM"));
     assert!(client.grpc("any", "Server", &[("x-reset", "1")], &[b""]).await.unwrap_err().contains("INTERNAL_ERROR"));
     assert_eq!((backend.seen.calls(), backend.seen.cancelled(), backend.seen.open()), (7, 0, 0));
 }

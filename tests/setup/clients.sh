@@ -1,5 +1,5 @@
 #!/bin/sh
-# The clients that the tests run: curl, and Node's gRPC into tests/clients/node/node_modules. (Python's comes with etcd.sh.)
+# The clients that the tests run: curl, and Node's gRPC in .tools/node. (Python's comes with etcd.sh.)
 . "$(dirname "$0")/lib.sh"
 
 missing=
@@ -8,10 +8,14 @@ command -v node >/dev/null || missing="$missing nodejs"
 command -v npm >/dev/null || missing="$missing npm"
 [ -z "$missing" ] || install $missing
 
-node=$ROOT/tests/clients/node
-wanted="$(fingerprint "$node/package.json" "$node/package-lock.json") $(node --version)"
+list=$ROOT/tests/clients/node
+node=$TOOLS/node
+wanted="$(fingerprint "$list/package.json" "$list/package-lock.json") $(node --version)"
 if ! is_done node "$wanted" || ! [ -d "$node/node_modules/@grpc/grpc-js" ]; then
-    say "installing Node's gRPC into tests/clients/node"
+    say "installing Node's gRPC into .tools/node"
+    rm -rf "$node"
+    mkdir -p "$node"
+    cp "$list/package.json" "$list/package-lock.json" "$node"
     (cd "$node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
     mark_done node "$wanted"
 fi

@@ -15,8 +15,9 @@ release=$(go env GOVERSION)
 minor=$(printf '%s' "$release" | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
 [ "${minor:-0}" -ge 24 ] || fail "make interop needs Go 1.24, this is $release: $how"
 
-# A fetched module may ask for a newer Go than this one; then Go gets that by itself.
+# A fetched module may ask for a newer Go than this one; Go then gets that by itself.
 unset GOFLAGS
+export GOTOOLCHAIN=auto
 
 build_etcd() { # NAME VERSION
     is_done "$1" "$2 $release" && [ -x "$TOOLS/$1/etcd" ] && return

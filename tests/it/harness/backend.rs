@@ -9,7 +9,7 @@
 //! | `x-count`, `x-interval-ms`, `x-size` | that many messages, at this distance, of that size |
 //! | `x-status`, `x-message`, `x-details-bin` | ends with this gRPC status |
 //! | `x-http-status` | answers with this HTTP status |
-//! | `x-refuse` | refuses the stream, unprocessed |
+//! | `x-refuse` | the instance of this name (or `all`) refuses the stream, unprocessed |
 //! | `x-reset` | resets the stream after its messages |
 //! | `x-echo-…`, `x-trailer-…` | comes back among the headers, among the trailers |
 
@@ -93,6 +93,7 @@ pub struct Backend {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
+    speaks: Speaks,
     /// What it has seen.
     pub seen: Arc<Seen>,
     /// Holds the server: dropping it resets every connection and closes the port.
@@ -119,7 +120,15 @@ impl Backend {
         let (drain, draining) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, name.to_owned(), speaks, streams, Arc::clone(&seen), draining));
-        Self { name: name.to_owned(), address, seen, tasks, drain }
+        Self { name: name.to_owned(), address, speaks, seen, tasks, drain }
+    }
+
+    /// What stands in the registry for it: an address, or for HTTP/1.1 a URL.
+    pub fn url(&self) -> String {
+        match self.speaks {
+            Speaks::H2c => self.address.to_string(),
+            Speaks::Http1 => format!("http://{}", self.address),
+        }
     }
 
     /// Closes the port and lets every connection end by GOAWAY (or `connection: close`).

@@ -192,7 +192,8 @@ impl Etcd {
         command
     }
 
-    async fn try_ctl(&self, at: usize, arguments: &[&str]) -> Result<String, String> {
+    /// Runs etcdctl on one member.
+    pub async fn try_ctl(&self, at: usize, arguments: &[&str]) -> Result<String, String> {
         let output = self.ctl_command(at, arguments).kill_on_drop(true).output().await.unwrap();
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).unwrap())
@@ -237,7 +238,7 @@ impl Etcd {
 
 /// A port that nobody listens on. Below the range that the system deals out by itself, so that no connection of
 /// another test can take it before the server does, or while the server is down.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const COUNT: u16 = 17_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -21,14 +21,24 @@ impl Waypost {
     /// Starts it with the file `config`, to which both ports are added, and waits until it is ready.
     pub async fn start(config: &str) -> Self {
         let waypost = Self::launch(config).await;
+        waypost.ready().await;
+        waypost
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
         eventually("waypost to be ready", || async {
-            match client::get(waypost.admin, "/readyz").await {
+            match client::get(self.admin, "/readyz").await {
                 Some((200, _)) => Ok(()),
                 other => Err(other),
             }
         })
         .await;
-        waypost
+    }
+
+    /// The status of `/readyz`.
+    pub async fn readiness(&self) -> u16 {
+        client::get(self.admin, "/readyz").await.expect("an answer").0
     }
 
     /// Starts it on the default prefix of `etcd`, with `more` added to the file, and waits until it is ready.
@@ -107,8 +117,7 @@ impl Waypost {
 fn listens(what: &str) -> impl Fn(&String) -> Option<SocketAddr> {
     move |line| {
         let line: Value = serde_json::from_str(line).ok()?;
-        let fields = &line["fields"];
-        let is_it = fields["message"].as_str()?.starts_with("listening") && fields["what"] == what;
-        is_it.then(|| fields["address"].as_str()?.parse().ok())?
+        let is_it = line["message"].as_str()?.starts_with("listening") && line["what"] == what;
+        is_it.then(|| line["address"].as_str()?.parse().ok())?
     }
 }

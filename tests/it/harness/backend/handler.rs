@@ -52,7 +52,7 @@ pub async fn answer(name: String, seen: Arc<Seen>, request: Request<Incoming>) -
     let call = Call { seen: Arc::clone(&seen), finished: false };
 
     let (head, body) = request.into_parts();
-    if head.headers.contains_key("x-refuse") {
+    if text(&head.headers, "x-refuse").is_some_and(|who| who == name || who == "all") {
         call.finish();
         return Err(h2::Error::from(h2::Reason::REFUSED_STREAM).into());
     }

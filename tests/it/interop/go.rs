@@ -1,0 +1,81 @@
+//! grpc-go: its own interop client and server with the proxy between them, and our client of the test service.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::process::Command;
+
+use crate::harness::{
+    Backend, Client, Etcd, Scene, Version, Waypost, eventually,
+    process::{Process, run},
+    tools::tool,
+};
+
+/// Every case of grpc-go's interop client that needs no cloud account.
+const CASES: [&str; 16] = [
+    "empty_unary",
+    "large_unary",
+    "client_streaming",
+    "server_streaming",
+    "ping_pong",
+    "empty_stream",
+    "timeout_on_sleeping_server",
+    "cancel_after_begin",
+    "cancel_after_first_response",
+    "status_code_and_message",
+    "special_status_message",
+    "custom_metadata",
+    "unimplemented_method",
+    "unimplemented_service",
+    "orca_per_rpc",
+    "orca_oob",
+];
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc_go_s_interop_cases_pass_through_the_proxy() {
+    let etcd = Etcd::start(Version::Current36).await;
+    let waypost = Waypost::on(&etcd, "").await;
+    let port = crate::harness::etcd::free_port();
+    let mut command = Command::new(tool("bin/grpc-interop-server", "setup-interop"));
+    let _server = Process::start("grpc interop server", command.arg(format!("--port={port}")));
+    // The client calls the address that it connects to: that is the service's name.
+    etcd.put("/services/127.0.0.1/go", &format!("127.0.0.1:{port}")).await;
+    let client = Client::h2(waypost.data).await;
+    eventually("the server", || async {
+        let reply = client.grpc("127.0.0.1", "Unary", &[], &[b""]).await?;
+        // It knows no such method, and says so itself.
+        if reply.status == 12 { Ok(()) } else { Err(format!("{reply:?}")) }
+    })
+    .await;
+    for case in CASES {
+        let mut command = Command::new(tool("bin/grpc-interop-client", "setup-interop"));
+        command.arg(format!("--server_port={}", waypost.data.port())).args([
+            "--server_host=127.0.0.1",
+            "--test_case",
+            case,
+        ]);
+        // It dials by DNS, and asks the environment for proxies unless told not to.
+        command.env("NO_PROXY", "127.0.0.1");
+        run(case, LIMIT, &mut command).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_go_client_directly() {
+    let backend = Backend::h2c("one").await;
+    go_client(backend.address, "any", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_go_client_through_the_proxy() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    go_client(scene.waypost.data, "greeter", &["--proxy"]).await;
+}
+
+async fn go_client(address: SocketAddr, service: &str, more: &[&str]) {
+    let mut command = Command::new(tool("bin/go-client", "setup-interop"));
+    let said = run("go-client", LIMIT, command.arg(address.to_string()).arg(service).args(more)).await;
+    assert_eq!(said.lines().count(), 12 + more.len(), "{said}");
+}
