@@ -13,7 +13,6 @@ mod curl;
 mod demo;
 mod discovery;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
-mod etcd_table;
 mod harness;
 mod harness_check;
 mod http;
