@@ -76,6 +76,7 @@ impl Balancer {
     ];
 
     /// A picker without endpoints. `seed` decides where it starts and what it draws; give each worker another.
+    /// Boxed, for an enum in its place was measured and is no faster.
     pub fn picker(self, seed: u64) -> Box<dyn Picker> {
         match self {
             Balancer::RoundRobin => Box::new(RoundRobin::new(seed)),

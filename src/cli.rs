@@ -30,14 +30,14 @@ Examples:
   waypost config check waypost.yaml";
 
 /// Carries gRPC and HTTP calls to services that are registered in etcd.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "waypost", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Run(run::Arguments),
     /// Check or print the configuration.
@@ -45,7 +45,7 @@ enum Command {
     Config(Config),
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Config {
     Check(check::Arguments),
     Print(print::Arguments),

@@ -21,8 +21,8 @@ pub use error::{Error, Errors, Place};
 pub use secret::Secret;
 pub use section::Section;
 
-/// Where values come from, strongest first.
-#[derive(Debug, Clone, Default)]
+/// Where values come from, strongest first. Not `Debug`, for it may hold secrets in the clear.
+#[derive(Clone, Default)]
 pub struct Layers {
     /// Values given on the command line. Of two for one key, the later wins.
     pub arguments: Vec<Argument>,
@@ -33,7 +33,7 @@ pub struct Layers {
 }
 
 /// One value from the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Argument {
     /// As typed, for errors: `--listen`, `--set`.
     pub flag: String,
@@ -44,7 +44,7 @@ pub struct Argument {
 }
 
 /// A configuration file that has been read from disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct File {
     /// Its name, for errors.
     pub name: String,

@@ -50,6 +50,7 @@ class Machine(contextlib.ExitStack):
     def start(self, name, command, core, **options):
         log = self.enter_context(open(self.folder / f"{name}.log", "wb"))
         process = subprocess.Popen(pinned(core, command), stderr=log, **{"stdout": log, **options})
+        process.log = self.folder / f"{name}.log"
         self.callback(end, process)
         return process
 
@@ -83,7 +84,8 @@ def wait_for(what, process, ready, seconds=30):
     deadline = time.monotonic() + seconds
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{what} did not get ready; exit code: {process.poll()}")
+            said = process.log.read_text(errors="replace")
+            raise SystemExit(f"{what} did not get ready; exit code: {process.poll()}; it said:\n{said}")
         time.sleep(0.02)
 
 

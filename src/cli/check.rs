@@ -11,7 +11,7 @@ use super::{Failure, Sources};
 ///
 /// Reads the file alone, without the environment. Prints each error as `file:line:column: key: message` on standard
 /// error, and exits with 2 if there is one.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "Example:\n  waypost config check waypost.yaml")]
 pub(super) struct Arguments {
     /// The configuration file.

@@ -11,7 +11,7 @@ use super::{Failure, Sources};
 ///
 /// Prints all of it as YAML, with a comment at each value that is not the default: the argument, the variable, or the
 /// line of the file that it comes from. Secrets are masked.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "Examples:
   waypost config print
   WAYPOST_PROXY_WORKERS=2 waypost config print --config waypost.yaml --listen 0.0.0.0:8400")]

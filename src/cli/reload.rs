@@ -32,7 +32,6 @@ pub enum Outcome {
 }
 
 /// Watches the configuration of a running proxy.
-#[derive(Debug)]
 pub struct Reloader {
     sources: Sources,
     settings: watch::Sender<Arc<Settings>>,

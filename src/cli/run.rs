@@ -31,7 +31,7 @@ const CONTROL_THREADS: usize = 2;
 ///
 /// For each setting, arguments count first, then variables (WAYPOST_PROXY_LISTEN for proxy.listen, WAYPOST_CONFIG for
 /// the file), then the file, then defaults. The file is read again when it changes, and on SIGHUP.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "Examples:
   waypost run
   waypost run --config waypost.yaml
@@ -91,7 +91,7 @@ async fn serve(reloader: Reloader, mut settings: watch::Receiver<Arc<Settings>>,
     {
         let told = async || {
             if hangup.recv().await.is_none() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let mut reloading = std::pin::pin!(reloader.run(told, |outcome| reloads.count(outcome)));

@@ -10,7 +10,7 @@ use crate::config::{self, Argument, Effective, Error, Errors, File, Layers, Plac
 use super::Settings;
 
 /// The arguments that say what the configuration is.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Clone, Default, Args)]
 pub(super) struct Given {
     /// The configuration file (YAML). Without one, the defaults hold.
     #[arg(long, value_name = "FILE")]
@@ -63,7 +63,7 @@ impl Given {
 }
 
 /// Where a configuration comes from: arguments and environment as the process was started, and a file that may change.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     file: Option<PathBuf>,
     arguments: Vec<Argument>,

@@ -10,7 +10,7 @@ const PREFIX: &str = "WAYPOST_";
 const CONFIG: &str = "WAYPOST_CONFIG";
 
 /// The variables that start with `WAYPOST_`, and which of them some key has asked for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Environment {
     values: BTreeMap<String, String>,
     known: BTreeSet<String>,

@@ -11,7 +11,6 @@ use super::yaml::{self, Entry, Node, Origin, Value};
 use super::{Argument, Layers};
 
 /// What all sections of one reading share.
-#[derive(Debug)]
 pub(super) struct Reader {
     pub(super) environment: Environment,
     pub(super) errors: Vec<Error>,

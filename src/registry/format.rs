@@ -164,13 +164,12 @@ impl Decoder {
             return Err("its value is empty; an instance's value holds its address".into());
         }
         match self.format {
-            FormatName::Raw => raw::read(&place, value),
             FormatName::Url => url::read(&place, value),
             FormatName::Go => go::read(&place, &object(value)?),
             FormatName::Json => json::read(&place, &object(value)?),
             FormatName::Auto if value.starts_with('{') => by_fields(&place, &object(value)?),
             FormatName::Auto if value.contains("://") => url::read(&place, value),
-            FormatName::Auto => raw::read(&place, value),
+            FormatName::Raw | FormatName::Auto => raw::read(&place, value),
         }
     }
 }

@@ -177,7 +177,9 @@ impl Keys {
 
     /// Whether it is known already what happened to a key at that revision. A member that catches up may tell it again.
     fn is_old(&self, key: &[u8], revision: i64) -> bool {
-        let seen = self.entries.get(key).map(|entry| entry.revision).max(self.gone.get(key).copied());
+        // A doubted key is not in etcd; its revision may be that of a store that is lost.
+        let living = self.entries.get(key).filter(|entry| entry.doubted.is_none());
+        let seen = living.map(|entry| entry.revision).max(self.gone.get(key).copied());
         revision <= seen.unwrap_or(0).max(self.floor)
     }
 

@@ -41,7 +41,9 @@ pub struct PrefixStatus {
     pub age: Option<Duration>,
     /// Whether it has been listed once.
     pub listed: bool,
-    /// How often its watch broke and was opened again.
+    /// Whether a watch is open. It may be dead and not yet known to be: see `age`.
+    pub watching: bool,
+    /// How often its watch broke.
     pub watch_restarts: u64,
     /// How often it was listed after the first time, by reason.
     pub relists: BTreeMap<Relist, u64>,
@@ -76,6 +78,7 @@ impl Shared {
             revision: 0,
             age: None,
             listed: false,
+            watching: false,
             watch_restarts: 0,
             relists: BTreeMap::new(),
             instances: 0,

@@ -136,6 +136,7 @@ impl Watcher {
         }
         let (next, update) = self.follow.step(input);
         self.follow = next;
+        self.status.change(|status| status.watching = next.is_watching());
         if let Some(update) = update
             && self.writer.send(Message::Update(self.id, update)).await.is_err()
         {

@@ -38,16 +38,14 @@ pub const EXCHANGE_DURATION: &str = "waypost_exchange_duration_seconds";
 pub const ENDPOINT_RESPONSES: &str = "waypost_endpoint_responses";
 /// Exchanges under way at an endpoint, gauge. Labels: `service`, `endpoint`.
 pub const ENDPOINT_IN_FLIGHT: &str = "waypost_endpoint_in_flight";
+/// 1 for each endpoint that could not be connected to and is tried again, gauge. Labels: `service`, `endpoint`.
+pub const ENDPOINT_UNREACHABLE: &str = "waypost_endpoint_unreachable";
 /// Tries after the first, counter. Label: `service`.
 pub const RETRIES: &str = "waypost_retries";
-/// Pickers built anew because their service changed, counter. Label: `service`.
-pub const PICKER_BUILDS: &str = "waypost_picker_builds";
-/// Open connections from clients, gauge.
-pub const CONNECTIONS: &str = "waypost_connections";
-/// Open connections to endpoints, gauge. Label: `service`.
-pub const UPSTREAM_CONNECTIONS: &str = "waypost_upstream_connections";
-/// Connects to endpoints that failed, counter. Labels: `service`, `endpoint`.
-pub const CONNECT_FAILURES: &str = "waypost_connect_failures";
+/// Pickers brought up to date because their service changed, counter, counted per worker. Label: `service`.
+pub const PICKER_REBUILDS: &str = "waypost_picker_rebuilds";
+/// Open connections from clients, gauge. Label: `worker`.
+pub const CLIENT_CONNECTIONS: &str = "waypost_client_connections";
 
-/// Times the configuration was read again, counter. Label: `result` (`applied`, `rejected`).
+/// Times the configuration was read again, by `result`: `applied` or `rejected`.
 pub const CONFIG_RELOADS: &str = "waypost_config_reloads";

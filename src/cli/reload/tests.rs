@@ -139,10 +139,12 @@ fn a_file_that_goes_away_is_an_error_and_may_come_back() {
 #[test]
 fn what_waits_for_a_restart_is_named_until_then() {
     let mut running = Running::start("");
-    running.folder.write("waypost.yaml", "{admin: {listen: '127.0.0.1:1'}, log: {access: true, format: json}}");
-    assert_eq!(running.settle(), applied(&["log.access"], &["admin.listen", "log.format"]));
+    let text = "{admin: {listen: '127.0.0.1:1'}, proxy: {workers: 7, grace: 1s}, log: {access: true, format: json}}";
+    running.folder.write("waypost.yaml", text);
+    let waiting = ["admin.listen", "log.format", "proxy.workers"];
+    assert_eq!(running.settle(), applied(&["log.access", "proxy.grace"], &waiting));
     running.folder.write("waypost.yaml", "{admin: {listen: '127.0.0.1:1'}}");
-    assert_eq!(running.settle(), applied(&["log.access"], &["admin.listen"]));
+    assert_eq!(running.settle(), applied(&["log.access", "proxy.grace"], &["admin.listen"]));
     running.folder.write("waypost.yaml", "");
     assert_eq!(running.settle(), applied(&[], &[]));
 }

@@ -233,6 +233,12 @@ fn a_store_that_went_back_in_time_is_believed() {
     case.revision = 1;
     assert_eq!(case.reset(many(4, 2)), [""; 0], "the same instances at other revisions change nothing");
     assert_eq!(case.put(kv("a/0", "h:9", 3)), ["a"], "and what follows is news");
+    // Also what was lost with the old store and doubted.
+    case.revision = 3;
+    case.reset(vec![]);
+    assert_eq!(case.counts(), (4, 4));
+    assert_eq!(case.put(kv("a/1", "h:1001", 5)), ["a"]);
+    assert_eq!(case.counts(), (4, 3));
 }
 
 #[test]

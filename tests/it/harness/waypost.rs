@@ -117,8 +117,7 @@ impl Waypost {
 fn listens(what: &str) -> impl Fn(&String) -> Option<SocketAddr> {
     move |line| {
         let line: Value = serde_json::from_str(line).ok()?;
-        let fields = &line["fields"];
-        let is_it = fields["message"].as_str()?.starts_with("listening") && fields["what"] == what;
-        is_it.then(|| fields["address"].as_str()?.parse().ok())?
+        let is_it = line["message"].as_str()?.starts_with("listening") && line["what"] == what;
+        is_it.then(|| line["address"].as_str()?.parse().ok())?
     }
 }
