@@ -233,7 +233,11 @@ fn no_fetched_code_lies_among_the_sources() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            assert!(!["node_modules", "vendor", "site-packages"].contains(&name), "{}: belongs to .tools", path.display());
+            assert!(
+                !["node_modules", "vendor", "site-packages"].contains(&name),
+                "{}: belongs to .tools",
+                path.display()
+            );
             if path.is_dir() {
                 folders.push(path);
             }
