@@ -1,49 +1,88 @@
-//! Stub.
+//! Which service a request is for. Matching is pure: it looks at the request and at what the configuration was compiled
+//! to, touches neither table nor clock, and allocates nothing.
+//!
+//! # The order
+//!
+//! 1. The header [`SERVICE_HEADER`], if the configuration lets it, names the service outright.
+//! 2. Routes, the most specific first, as in Kubernetes' Gateway API:
+//!    1. by host: an exact one, then wildcards by falling length, then none;
+//!    2. by path: an exact one (a gRPC method), then prefixes by falling length (a gRPC service is one), then none;
+//!    3. by headers: the more of them the earlier, then the more exact values, then the longer prefixes;
+//!    4. as they stand in the configuration.
+//! 3. Without a route the host is the service, without its port and a final dot. If it ends in one of the suffixes, the
+//!    longest of those is cut off.
+//!
+//! # What is compared how
+//!
+//! Hosts are compared without regard to case, as DNS does. Names of services are not: the name is used as it was sent,
+//! and only if no service of that name is known may a name from the host be tried in [lower
+//! case](Matched::lower_case), for some clients lower the host and others do not. Paths are compared byte by byte as
+//! sent, without the query, and nothing in them is decoded or resolved; so routes are no access control. A prefix ends
+//! at a `/`: `/api` is not a prefix of `/apix`. A header of several values matches if one of them does.
+
+mod authority;
+mod config;
+mod header;
+mod host;
+mod path;
+mod router;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Match, Route};
+pub use header::HeaderMatch;
+pub use host::HostMatch;
+pub use path::PathMatch;
+pub use router::{Matched, Router, Source, SubsetChoice};
+
 use crate::registry::Instance;
-use std::time::Duration;
-#[derive(Debug, Clone, PartialEq)]
-pub struct Subset;
-impl Subset {
-    pub fn contains(&self, _: &Instance) -> bool {
-        true
-    }
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
-    Any,
-    None,
-}
-#[derive(Debug, Clone, Copy)]
-pub struct SubsetChoice<'a> {
-    pub id: usize,
-    pub subset: &'a Subset,
-    pub fallback: Fallback,
-}
+
+/// The header that names the service outright, where the configuration lets it.
+pub const SERVICE_HEADER: &str = "waypost-service";
+
+/// The longest service name that a request may give, in bytes, as in the registry.
+const LONGEST_NAME: usize = 255;
+
+/// Why it cannot be said which service a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {
+    /// It names no host, and no route takes it without.
+    #[error("the request names no service: `:authority` or `Host` is missing")]
     NoAuthority,
+    /// What it names is not a host with or without a port.
+    #[error("the host that the request names is not valid")]
     BadAuthority,
+    /// The service header is empty, too long, not text, or there twice.
+    #[error("the header `waypost-service` must be there once and hold a service's name")]
+    BadServiceHeader,
 }
-pub struct Matched<'a> {
-    pub service: &'a str,
-    pub subset: Option<usize>,
-    pub timeout: Option<Duration>,
+
+/// Some instances of a service: those that have all that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Subset {
+    /// Their version.
+    pub version: Option<String>,
+    /// Their zone.
+    pub zone: Option<String>,
+    /// Tags that each of them has; it may have others.
+    pub tags: Vec<String>,
 }
-#[derive(Debug)]
-pub struct Router;
-impl Router {
-    pub fn subset(&self, id: usize) -> SubsetChoice<'_> {
-        SubsetChoice { id, subset: &Subset, fallback: Fallback::Any }
+
+impl Subset {
+    /// Whether the instance belongs to the subset.
+    pub fn contains(&self, instance: &Instance) -> bool {
+        self.version.as_ref().is_none_or(|version| *version == instance.version)
+            && self.zone.as_ref().is_none_or(|zone| *zone == instance.zone)
+            && self.tags.iter().all(|tag| instance.tags.contains(tag))
     }
-    pub fn route<'a>(
-        &'a self,
-        authority: Option<&'a str>,
-        _: &str,
-        _: &http::HeaderMap,
-    ) -> Result<Matched<'a>, NoRoute> {
-        Ok(Matched {
-            service: authority.ok_or(NoRoute::NoAuthority)?.split(':').next().unwrap_or(""),
-            subset: None,
-            timeout: None,
-        })
-    }
+}
+
+/// Where calls go when no instance of the service is in the subset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fallback {
+    /// To any instance of the service.
+    #[default]
+    Any,
+    /// Nowhere: they fail.
+    None,
 }

@@ -3,6 +3,7 @@
 
 mod config;
 mod connect;
+mod detect;
 mod http1;
 mod http2;
 mod pool;
@@ -11,6 +12,7 @@ mod trial;
 
 pub use config::{Config, Limits};
 pub use connect::ConnectError;
+pub use detect::detect;
 pub use http1::Http1;
 pub use http2::{Http2, StreamPermit};
 pub use pool::{Connecting, Pool, Ready};

@@ -142,7 +142,7 @@ fn carrying(settings: &Settings, table: &Table) -> proxy::Settings {
     let table = table.clone();
     proxy::Settings {
         config: settings.proxy.clone(),
-        router: Router,
+        router: Router::new(&settings.routing),
         services: settings.services.clone(),
         access_log: settings.log.access,
         ready: Box::new(move || table.ready()),

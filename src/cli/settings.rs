@@ -7,7 +7,7 @@ use crate::config::Section;
 use crate::proxy::Services;
 use crate::table::Prefix;
 use crate::telemetry::LogConfig;
-use crate::{admin, etcd, proxy, table};
+use crate::{admin, etcd, proxy, route, table};
 
 /// The name of the etcd client that is always there.
 const DEFAULT_CLIENT: &str = "default";
@@ -28,6 +28,8 @@ pub struct Settings {
     pub prefixes: Vec<Prefix>,
     /// Section `table`.
     pub table: table::Config,
+    /// Section `routing`.
+    pub routing: route::Config,
     /// Section `services`.
     pub services: Services,
     /// Section `log`.
@@ -53,6 +55,7 @@ impl Settings {
             etcd,
             prefixes,
             table: section.section("table", table::Config::read),
+            routing: section.section("routing", route::Config::read),
             services: section.section("services", Services::read),
             log: section.section("log", LogConfig::read),
         }
@@ -134,6 +137,7 @@ mod tests {
         assert_eq!(settings.admin, admin::Config::default());
         assert_eq!(settings.etcd["default"], etcd::Config::default());
         assert_eq!(settings.table, table::Config::default());
+        assert_eq!(settings.routing, route::Config::default());
         assert_eq!(settings.services, Services::default());
         assert_eq!(settings.log, LogConfig::default());
     }

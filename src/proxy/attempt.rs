@@ -18,7 +18,7 @@ use super::service::Picked;
 use super::upstream_call::{Answer, Target};
 use super::{deadline, headers};
 use crate::registry::Protocol;
-use crate::upstream::{ConnectError, Connecting, Http1, Ready, StreamPermit, Trials};
+use crate::upstream::{ConnectError, Connecting, Http1, Ready, StreamPermit, Trials, detect};
 
 /// Why an attempt brought no response; with the request's body, if the endpoint provably did not process it.
 pub(super) enum Setback {
@@ -50,11 +50,16 @@ pub(super) async fn run(
     grpc: bool,
 ) -> Result<Answer, Setback> {
     let upstream = &target.service.settings.upstream;
-    let default = if grpc { Protocol::Http2 } else { Protocol::Http1 };
-    let protocol = upstream.protocol.or(picked.protocol()).unwrap_or(default);
+    let protocol = match upstream.protocol.or(picked.protocol()) {
+        Some(protocol) => protocol,
+        None if grpc => Protocol::Http2,
+        None => match detect(picked, upstream).await {
+            Ok(protocol) => protocol,
+            Err(error) => return Err(Setback::Connect(Arc::new(error), body)),
+        },
+    };
     let request = || {
-        let tls = upstream.tls.is_some() || picked.instance.tls == Some(true);
-        let mut request = headers::for_attempt(head, protocol, tls);
+        let mut request = headers::for_attempt(head, protocol, upstream.wants_tls(picked));
         if let (true, Some(by)) = (grpc, target.by) {
             let left = by.saturating_duration_since(Instant::now());
             request.headers_mut().insert(deadline::GRPC_TIMEOUT, deadline::to_header(left));

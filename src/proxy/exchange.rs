@@ -62,13 +62,17 @@ async fn carry(
     let matched = settings.router.route(authority, head.uri.path(), &head.headers).map_err(|error| match error {
         NoRoute::NoAuthority => Failure::BadRequest("it names no service: `:authority` or `Host` is missing"),
         NoRoute::BadAuthority => Failure::BadRequest("the host that it names is not valid"),
+        NoRoute::BadServiceHeader => Failure::BadRequest("`waypost-service` must be there once and name a service"),
     })?;
-    let service = worker.service(matched.service)?;
+    let service = worker.service(matched.service).or_else(|failure| match matched.lower_case() {
+        Some(name) => worker.service(&name),
+        None => Err(failure),
+    })?;
     record.routed(service.slot.service(), &service.stats);
     let limit = matched.timeout.or(service.settings.timeout);
     let by = deadline::of(&head.headers, limit, record.started)
         .map_err(|_| Failure::BadRequest("`grpc-timeout` must be 1 to 8 digits and one of H, M, S, m, u, n"))?;
-    let subset = matched.subset.map(|id| settings.router.subset(id));
+    let subset = matched.subset.and_then(|id| settings.router.subset(id));
     headers::to_upstream(&mut head, &client.header);
     let target = Target { worker, settings, service: &service, subset, by };
     let started = record.started;

@@ -1,7 +1,7 @@
 //! An endpoint: an instance as calls see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use crate::registry::{Address, Instance, Protocol};
 use crate::telemetry::StatusCounters;
@@ -20,6 +20,8 @@ pub struct EndpointState {
     pub statuses: StatusCounters,
     /// The last connect failed, and a trial has not succeeded since.
     unreachable: AtomicBool,
+    /// What it was found to speak, as 1 or 2; 0 where it is not known.
+    detected: AtomicU8,
 }
 
 impl EndpointState {
@@ -30,12 +32,28 @@ impl EndpointState {
 
     /// Notes that a connect failed. True for the one caller that found it reachable before: that one tries again.
     pub fn mark_unreachable(&self) -> bool {
+        self.detected.store(0, Ordering::Relaxed);
         !self.unreachable.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that a connect succeeded. True if it had been unreachable.
     pub fn mark_reachable(&self) -> bool {
         self.unreachable.swap(false, Ordering::Relaxed)
+    }
+
+    /// What it was found to speak since it could last not be reached.
+    pub fn detected(&self) -> Option<Protocol> {
+        match self.detected.load(Ordering::Relaxed) {
+            1 => Some(Protocol::Http1),
+            2 => Some(Protocol::Http2),
+            _ => None,
+        }
+    }
+
+    /// Notes what it was found to speak.
+    pub fn set_detected(&self, protocol: Protocol) {
+        let version = if protocol == Protocol::Http2 { 2 } else { 1 };
+        self.detected.store(version, Ordering::Relaxed);
     }
 }
 

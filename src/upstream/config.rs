@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::Tls;
 use crate::config::Section;
 use crate::registry::Protocol;
+use crate::table::Endpoint;
 
 /// How the endpoints of one service are connected to. Counts are per worker and endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// What the endpoints speak, whatever their registration says. Unset: the registration decides, and where that
-    /// says nothing, gRPC calls go over HTTP/2 and others over HTTP/1.1.
+    /// What the endpoints speak, whatever their registration says. Unset: the registration decides; where that says
+    /// nothing, gRPC goes over HTTP/2, and for other requests the endpoint is asked once.
     pub protocol: Option<Protocol>,
     /// How to speak TLS. Unset: only to endpoints whose registration asks for it, trusting the system's authorities.
     pub tls: Option<Tls>,
@@ -92,6 +93,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether this endpoint is spoken to by TLS: the settings or its registration ask for it.
+    pub fn wants_tls(&self, endpoint: &Endpoint) -> bool {
+        self.tls.is_some() || endpoint.instance.tls == Some(true)
+    }
+
     /// Reads the keys of a service that concern its connections.
     pub fn read(section: &mut Section<'_>) -> Config {
         let (base, seconds) = (Config::default(), Duration::from_secs);

@@ -177,14 +177,10 @@ impl Shared {
 fn open(endpoint: Endpoint, config: Arc<Config>) -> watch::Receiver<Option<Opened>> {
     let (done, opened) = watch::channel(None);
     tokio::spawn(async move {
-        let connection = Http2::open(endpoint.address(), wants_tls(&endpoint, &config), &config).await;
+        let connection = Http2::open(endpoint.address(), config.wants_tls(&endpoint), &config).await;
         done.send_replace(Some(connection.map_err(Arc::new)));
     });
     opened
-}
-
-fn wants_tls(endpoint: &Endpoint, config: &Config) -> bool {
-    config.tls.is_some() || endpoint.instance.tls == Some(true)
 }
 
 /// A tenth more or less, so that connections made together do not end together.
@@ -218,7 +214,7 @@ where
     ///
     /// If it could not be made.
     pub async fn done(self) -> Result<Http1<B>, Arc<ConnectError>> {
-        let tls = wants_tls(&self.endpoint, &self.config);
+        let tls = self.config.wants_tls(&self.endpoint);
         Http1::open(self.home, self.endpoint.address(), tls, &self.config).await.map_err(Arc::new)
     }
 }

@@ -38,7 +38,7 @@ impl Trials {
 }
 
 async fn keep_trying(endpoint: Endpoint, slot: Arc<Slot>, config: Arc<Config>) {
-    let tls = config.tls.is_some() || endpoint.instance.tls == Some(true);
+    let tls = config.wants_tls(&endpoint);
     let protocol = config.protocol.or(endpoint.protocol()).unwrap_or(Protocol::Http2);
     let mut delay = FIRST_DELAY;
     while endpoint.state.is_unreachable() {
