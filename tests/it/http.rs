@@ -29,7 +29,8 @@ impl Bridges {
     async fn new() -> Self {
         let (web, new) = (Backend::http1("web").await, Backend::h2c("new").await);
         let scene = Scene::with("web", &[&web], "").await;
-        scene.etcd.put("/services/new/1", &new.url()).await;
+        // A bare address would be called by HTTP/1.1, as long as the call is no gRPC.
+        scene.etcd.put("/services/new/1", &format!("h2c://{}", new.address)).await;
         scene.reaches("new", "new").await;
         Self { scene, web, new }
     }
@@ -164,6 +165,7 @@ async fn a_response_that_breaks_off_is_not_whole_for_the_client() {
     for (way, client, service) in bridges.all().await {
         let request = http::Request::get(format!("http://{service}/"))
             .header("x-count", "2")
+            .header("x-interval-ms", "100")
             .header("x-reset", "1")
             .body(full(""))
             .unwrap();

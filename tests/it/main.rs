@@ -12,8 +12,8 @@ mod clients;
 mod curl;
 mod demo;
 mod discovery;
-#[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod etcd_table;
+#[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
 mod harness_check;
 mod http;

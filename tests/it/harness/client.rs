@@ -1,6 +1,6 @@
 //! One client connection, HTTP/2 or HTTP/1.1, and gRPC calls over it.
 
-use std::{net::SocketAddr, pin::Pin, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -9,8 +9,9 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     body::{Frame, Incoming},
     client::conn,
+    rt::Executor,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     sync::{Mutex, mpsc},
@@ -41,15 +42,27 @@ enum Sender {
     Http2(conn::http2::SendRequest<Body>),
 }
 
-/// A connection, closed on drop.
+/// A connection, cut on drop, with whatever goes on over it.
 pub struct Client {
     sender: Sender,
-    connection: AbortHandle,
+    tasks: Tasks,
+}
+
+/// Holds what hyper spawns: its HTTP/2 connection is a task of its own, which would outlive everything else.
+#[derive(Clone, Default)]
+struct Tasks(Arc<std::sync::Mutex<Vec<AbortHandle>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.0.lock().unwrap().push(tokio::spawn(task).abort_handle());
+    }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.connection.abort();
+        for task in self.tasks.0.lock().unwrap().drain(..) {
+            task.abort();
+        }
     }
 }
 
@@ -79,18 +92,20 @@ impl Client {
     /// HTTP/2 by prior knowledge.
     pub async fn h2(address: SocketAddr) -> Self {
         let stream = connect(address).await;
-        let mut http = conn::http2::Builder::new(TokioExecutor::new());
+        let tasks = Tasks::default();
+        let mut http = conn::http2::Builder::new(tasks.clone());
         http.initial_stream_window_size(1 << 20).initial_connection_window_size(4 << 20);
         let (sender, connection) = http.handshake(stream).await.unwrap();
-        let connection = tokio::spawn(async { drop(connection.await) }).abort_handle();
-        Self { sender: Sender::Http2(sender), connection }
+        tasks.execute(connection);
+        Self { sender: Sender::Http2(sender), tasks }
     }
 
     /// HTTP/1.1.
     pub async fn h1(address: SocketAddr) -> Self {
         let (sender, connection) = conn::http1::handshake(connect(address).await).await.unwrap();
-        let connection = tokio::spawn(async { drop(connection.await) }).abort_handle();
-        Self { sender: Sender::Http1(Mutex::new(sender)), connection }
+        let tasks = Tasks::default();
+        tasks.execute(connection);
+        Self { sender: Sender::Http1(Mutex::new(sender)), tasks }
     }
 
     /// Sends a request as it is. Over HTTP/1.1 the authority goes to Host.

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Either, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde_json::json;
@@ -163,10 +163,16 @@ async fn http_answer(name: &str, head: &http::request::Parts, body: Incoming, ca
         });
         ("application/json", once(Bytes::from(described.to_string())))
     };
-    let mut response = Response::new(Either::Right(StreamBody::new(ending(asked, frames, trailers, call))));
-    if let Some(status) = text(asked, "x-http-status") {
-        *response.status_mut() = status.parse()?;
-    }
+    let status = text(asked, "x-http-status").unwrap_or("200").parse()?;
+    // Over HTTP/2, hyper leaves it to us that these have no body.
+    let bodiless = head.method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+    let mut response = Response::new(if bodiless {
+        call.finish();
+        Either::Left(Empty::new())
+    } else {
+        Either::Right(StreamBody::new(ending(asked, frames, trailers, call)))
+    });
+    *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if !announced.is_empty() {
         response.headers_mut().insert(header::TRAILER, announced);
