@@ -63,14 +63,14 @@ impl Settings {
 
     /// What it amounts to, in one line.
     pub(super) fn summary(&self) -> String {
-        let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+        let count = |n: usize, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
         format!(
-            "proxy on {}, admin on {}; {}, {}, {} with settings of their own",
+            "proxy on {}, admin on {}; {}, {}, {}",
             self.proxy.listen,
             self.admin.listen,
-            count(self.etcd.len(), "etcd client"),
-            count(self.prefixes.len(), "prefix").replace("prefixs", "prefixes"),
-            count(self.services.named.len(), "service"),
+            count(self.etcd.len(), "etcd client", "etcd clients"),
+            count(self.prefixes.len(), "prefix", "prefixes"),
+            count(self.services.named.len(), "service with settings of its own", "services with settings of their own"),
         )
     }
 }

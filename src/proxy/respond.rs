@@ -27,10 +27,14 @@ pub(super) enum Failure {
     #[error("service `{0}` has no instances now: all registrations are gone; start one or wait for it to register")]
     NoInstances(String),
     /// The route's subset has no instance, and no fallback is allowed.
-    #[error("service `{0}` has instances, but none in the subset that the route asks for")]
+    #[error(
+        "service `{0}` has instances, but none in the subset that the route asks for, and the route has no fallback"
+    )]
     NoSubset(String),
     /// Every endpoint was tried.
-    #[error("no instance of service `{service}` can be reached{detail}")]
+    #[error(
+        "service `{service}` is registered, but none of its instances can be connected to{detail}; see that they run and that the proxy can reach them"
+    )]
     Unreachable {
         /// The service.
         service: String,
@@ -42,7 +46,7 @@ pub(super) enum Failure {
     Refused(String),
     /// The connection broke after the call was sent: it may have been processed.
     #[error(
-        "the connection to an instance of service `{service}` was lost during the call{detail}; it may have been processed"
+        "the connection to an instance of service `{service}` was lost during the call{detail}; the call may have been processed"
     )]
     ConnectionLost {
         /// The service.
@@ -128,7 +132,7 @@ impl Failure {
 
     /// Every endpoint was tried; `reveal` adds which one failed last, and how.
     pub(super) fn unreachable(service: &str, label: &str, error: &Arc<ConnectError>, reveal: bool) -> Failure {
-        let detail = if reveal { format!("; last tried {label}: {error}") } else { String::new() };
+        let detail = if reveal { format!(" (last tried {label}: {error})") } else { String::new() };
         Failure::Unreachable { service: service.to_owned(), detail }
     }
 }

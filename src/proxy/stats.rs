@@ -11,10 +11,9 @@ use crate::table::Table;
 use crate::telemetry::{Distribution, Families, Histogram};
 
 /// How an exchange ended, as its metric label says it. The first is the usual one.
-pub(super) const OUTCOMES: [&str; 16] = [
+pub(super) const OUTCOMES: [&str; 15] = [
     "answered",
     "cancelled",
-    "broken",
     "stalled",
     "unknown_service",
     "not_ready",

@@ -11,11 +11,14 @@ use super::change::Update;
 use super::keys::{Dirty, Keys};
 use super::services::Services;
 use super::status::Shared;
-use super::{Config, Table};
+use super::{Config, Table, Unreadable};
 use crate::registry::format::Decoder;
+use crate::telemetry::Rarely;
 
 /// How often it is looked whether connects to doubted instances failed, and whether readers let go what was replaced.
 const LOOK: Duration = Duration::from_secs(1);
+/// Of the keys under a prefix that cannot be read, one is logged no more often than this.
+const COMPLAIN: Duration = Duration::from_mins(1);
 
 /// Names a watched prefix for as long as it is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +38,7 @@ struct Source {
     keys: Keys,
     status: Arc<Shared>,
     replaces: Option<SourceId>,
+    complaint: Rarely,
 }
 
 /// All that the table knows.
@@ -74,7 +78,10 @@ impl Writer {
         let mut dirty = Dirty::new();
         match message {
             Message::Add { id, decoder, status, replaces } => {
-                self.sources.insert(id, Source { keys: Keys::new(decoder), status, replaces });
+                self.sources.insert(
+                    id,
+                    Source { keys: Keys::new(decoder), status, replaces, complaint: Rarely::new(COMPLAIN) },
+                );
             }
             Message::Remove(id) => self.remove(id, &mut dirty),
             Message::Update(id, update) => {
@@ -119,9 +126,17 @@ impl Writer {
 
     fn publish(&mut self, dirty: &Dirty, now: Instant) {
         self.services.publish(dirty, &self.sources.values().map(|source| &source.keys), now);
-        for Source { keys, status, .. } in self.sources.values_mut() {
+        for Source { keys, status, complaint, .. } in self.sources.values_mut() {
             let unreadable = keys.unreadable();
             status.change(|status| {
+                let is_new = |key: &&Unreadable| status.unreadable.binary_search_by(|old| old.key.cmp(&key.key)).is_err();
+                if !Arc::ptr_eq(&status.unreadable, &unreadable)
+                    && let Some(Unreadable { key, reason }) = unreadable.iter().find(is_new)
+                    && complaint.due(now).is_some()
+                {
+                    let (client, prefix, all) = (&status.client, &status.prefix, unreadable.len());
+                    tracing::warn!(%client, %prefix, all, key, reason, "a key cannot be read, or only in part");
+                }
                 if keys.doubted() > 0 && status.doubted == 0 {
                     let (client, prefix, doubted) = (&status.client, &status.prefix, keys.doubted());
                     tracing::warn!(%client, %prefix, doubted, "most instances vanished at once and are kept for a while");

@@ -19,5 +19,6 @@ mod harness_check;
 mod http;
 mod lifecycle;
 mod outage;
+mod readme;
 mod scenarios;
 mod tidy;
