@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -129,21 +129,25 @@ async fn stream_task(
         }
     }
     let stall_timeout = worker.settings().config.stall_timeout;
-    let request = request.map(|body| RequestBody::new(Source::Http2(body)));
-    let mut exchange = std::pin::pin!(exchange::handle(&worker, request, &client));
-    let response = poll_fn(|cx| match exchange.as_mut().poll(cx) {
-        Poll::Ready(response) => Poll::Ready(Some(response)),
-        Poll::Pending => respond.poll_reset(cx).map(|_| None),
-    });
-    let Some(response) = response.await else { return };
+    let (mut head, body) = request.into_parts();
+    let mut body = RequestBody::new(Source::Http2(body));
+    let response = {
+        let mut exchange = pin!(exchange::handle(&worker, &mut head, &mut body, &client));
+        poll_fn(|cx| match exchange.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        })
+        .await
+    };
+    let Some(response) = response else { return };
     let (head, body) = response.into_parts();
     let ended = body.is_end_stream();
     let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
     if ended {
         return;
     }
-    let (mut pump, done) = Pump::new(body, stream, stall_timeout).run().await;
-    match done {
+    let mut pump = Pump::new(body, stream, stall_timeout);
+    match poll_fn(|cx| pump.poll(cx)).await {
         Ok(()) | Err(PumpError::Sink(_) | PumpError::Reset(_)) => {}
         Err(PumpError::Source(error)) => pump.reset(reason(&error)),
         Err(PumpError::Stalled(_)) => {
@@ -173,13 +177,14 @@ async fn http1(
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (worker, client) = (worker.clone(), client.clone());
         async move {
-            let request = request.map(|body| RequestBody::new(Source::Http1(body)));
-            let mut response = exchange::handle(&worker, request, &client).await;
+            let (mut head, body) = request.into_parts();
+            let mut body = RequestBody::new(Source::Http1(body));
+            let mut response = exchange::handle(&worker, &mut head, &mut body, &client).await;
             headers::announce_trailers(response.headers_mut());
             Ok::<_, Infallible>(response)
         }
     });
-    let mut connection = std::pin::pin!(
+    let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(config.header_timeout)
