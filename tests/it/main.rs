@@ -18,6 +18,8 @@ mod harness;
 mod harness_check;
 mod http;
 mod lifecycle;
+mod limits;
 mod outage;
+mod routing;
 mod scenarios;
 mod tidy;
