@@ -58,7 +58,7 @@ pub(super) enum Failure {
     #[error("an instance of service `{0}` reset the call: {1}")]
     Reset(String, h2::Reason),
     /// It took longer than the caller or the configuration allows.
-    #[error("the deadline of the call passed after {0:?}")]
+    #[error("the deadline of the call passed after {} ms", .0.as_millis())]
     Deadline(Duration),
     /// The head of the request has too many fields.
     #[error("the request has {0} header fields; this proxy takes {1} at most (proxy.max_header_fields)")]

@@ -31,7 +31,7 @@ async fn curl_directly() {
 async fn curl_through_the_proxy() {
     let (http1, http2) = (Backend::http1("web").await, Backend::h2c("new").await);
     let scene = Scene::with("web", &[&http1], "").await;
-    scene.etcd.put("/services/new/1", &format!("h2c://{}", http2.address)).await;
+    scene.etcd.put("/services/new/1", &http2.url()).await;
     scene.reaches("new", "new").await;
     let address = scene.waypost.data;
     let folder = Folder::new("curl");

@@ -29,8 +29,7 @@ impl Bridges {
     async fn new() -> Self {
         let (web, new) = (Backend::http1("web").await, Backend::h2c("new").await);
         let scene = Scene::with("web", &[&web], "").await;
-        // A bare address would be called by HTTP/1.1, as long as the call is no gRPC.
-        scene.etcd.put("/services/new/1", &format!("h2c://{}", new.address)).await;
+        scene.etcd.put("/services/new/1", &new.url()).await;
         scene.reaches("new", "new").await;
         Self { scene, web, new }
     }

@@ -164,9 +164,11 @@ impl Etcd {
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &cluster.join(","), "--log-level", "warn", "--data-dir"])
             .arg(member.folder.path().join("data"))
-            .args(&self.extra)
-            // 3.4 refuses to start on processors other than amd64 unless told so.
-            .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH.replace("aarch64", "arm64"));
+            .args(&self.extra);
+        if std::env::consts::ARCH != "x86_64" {
+            // 3.4 starts on other processors only when told so.
+            command.env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH.replace("aarch64", "arm64"));
+        }
         member.process = Some(Process::start(&format!("etcd {}", member.name), &mut command));
     }
 

@@ -1,0 +1,95 @@
+//! What a client may not do, and that only itself is told.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::harness::{
+    Backend, Client, Scene,
+    client::{full, grpc_request},
+    grpc,
+};
+
+const RESOURCE_EXHAUSTED: u32 = 8;
+
+#[tokio::test]
+async fn too_many_header_fields_are_refused() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "proxy: {max_header_fields: 20}\n").await;
+    let names: Vec<_> = (0..30).map(|at| format!("x-field-{at}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    let client = scene.client().await;
+    let reply = client.grpc("greeter", "Unary", &many, &[b""]).await.unwrap();
+    assert_eq!(reply.status, RESOURCE_EXHAUSTED, "{}", reply.message);
+    assert!(reply.message.contains("max_header_fields"), "{}", reply.message);
+    for client in [scene.client().await, Client::h1(scene.waypost.data).await] {
+        assert_eq!(client.http("GET", "http://greeter/", &many, full("")).await.status, 431);
+    }
+    assert_eq!(client.unary("greeter").await.unwrap().status, 0);
+    assert_eq!(backend.seen.calls(), 1);
+}
+
+#[tokio::test]
+async fn too_many_header_bytes_are_refused() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "proxy: {limits: {max_header_bytes: 8KiB}}\n").await;
+    let long = "x".repeat(20_000);
+    let client = scene.client().await;
+    let request = Request::get("http://greeter/").header("x-long", &long).body(full("")).unwrap();
+    // RFC 9113 leaves a choice: an answer with 431, or a reset.
+    let refused = match client.send(request).await {
+        Ok(response) => response.status() == 431,
+        Err(_) => true,
+    };
+    assert!(refused);
+    assert_eq!(scene.client().await.unary("greeter").await.unwrap().status, 0);
+    let client = Client::h1(scene.waypost.data).await;
+    assert_eq!(client.http("GET", "http://greeter/", &[("x-long", &long)], full("")).await.status, 431);
+    assert_eq!(backend.seen.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_opens_and_resets_without_end_is_cut_off_alone() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    let innocent = scene.client().await;
+    assert_eq!(innocent.unary("greeter").await.unwrap().status, 0);
+
+    let stream = TcpStream::connect(scene.waypost.data).await.unwrap();
+    let mut attack = h2::client::Builder::new();
+    attack.max_concurrent_reset_streams(100_000).initial_max_send_streams(100_000);
+    let (send, connection) = attack.handshake::<_, Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut send = send.ready().await.unwrap();
+    let resets = async {
+        loop {
+            let request = grpc_request("greeter", "Unary", &[("x-delay-ms", "60000")]).body(()).unwrap();
+            let Ok((_, mut stream)) = send.send_request(request, false) else { return };
+            let _ = stream.send_data(grpc::frame(b""), false);
+            stream.send_reset(h2::Reason::CANCEL);
+            match send.clone().ready().await {
+                Ok(next) => send = next,
+                Err(_) => return,
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), resets).await.expect("the connection is ended");
+    let error = connection.await.unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
+    for _ in 0..10 {
+        assert_eq!(innocent.unary("greeter").await.unwrap().status, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    use tokio::io::AsyncReadExt;
+    let scene = Scene::new("proxy: {handshake_timeout: 300ms}\n").await;
+    let mut silent = TcpStream::connect(scene.waypost.data).await.unwrap();
+    let mut said = Vec::new();
+    timeout(Duration::from_secs(5), silent.read_to_end(&mut said)).await.expect("it is closed").unwrap();
+    assert!(said.is_empty());
+}
