@@ -20,14 +20,14 @@ use super::{deadline, headers};
 use crate::registry::Protocol;
 use crate::upstream::{ConnectError, Connecting, Http1, Ready, StreamPermit, Trials, detect};
 
-/// Why an attempt brought no response; with the request's body, if the endpoint provably did not process it.
+/// Why an attempt brought no response.
 pub(super) enum Setback {
     /// No connection came about.
-    Connect(Arc<ConnectError>, RequestBody),
+    Connect(Arc<ConnectError>),
     /// The connection had ended, or ended with a GOAWAY that excludes this call: a new one may take it.
-    Closed(RequestBody),
+    Closed,
     /// The endpoint refused the stream.
-    Refused(RequestBody),
+    Refused,
     /// The endpoint may have processed it.
     Fatal(Failure),
 }
@@ -41,21 +41,23 @@ enum Start {
     Connecting(Connecting<RequestBody>),
 }
 
-/// Sends the request to this endpoint and waits for the head of the response.
+/// Sends the request to this endpoint and waits for the head of the response. What the endpoint provably did not
+/// process is in `body` again afterwards.
 pub(super) async fn run(
     target: &Target<'_>,
     picked: &Picked,
     head: &request::Parts,
-    body: RequestBody,
+    body: &mut RequestBody,
     grpc: bool,
 ) -> Result<Answer, Setback> {
     let upstream = &target.service.settings.upstream;
     let protocol = match upstream.protocol.or(picked.protocol()) {
         Some(protocol) => protocol,
         None if grpc => Protocol::Http2,
-        None => match detect(picked, upstream).await {
+        // Boxed, as all that is rare: a call's future stays small, and every call pays for its size.
+        None => match Box::pin(detect(picked, upstream)).await {
             Ok(protocol) => protocol,
-            Err(error) => return Err(Setback::Connect(Arc::new(error), body)),
+            Err(error) => return Err(Setback::Connect(Arc::new(error))),
         },
     };
     let request = || {
@@ -75,27 +77,27 @@ pub(super) async fn run(
     loop {
         let connected = match start() {
             Start::Http2(Ok(sent)) => return over_http2(target, sent, body).await,
-            Start::Http2(Err(_)) => return Err(Setback::Closed(body)),
-            Start::Http1(connection) => return over_http1(target, connection, request(), body).await,
-            Start::Connecting(Connecting::Http2(connecting)) => connecting.done().await.map(|()| None),
-            Start::Connecting(Connecting::Http1(connecting)) => connecting.done().await.map(Some),
+            Start::Http2(Err(_)) => return Err(Setback::Closed),
+            Start::Http1(connection) => return Box::pin(over_http1(target, connection, request(), body)).await,
+            Start::Connecting(Connecting::Http2(connecting)) => Box::pin(connecting.done()).await.map(|()| None),
+            Start::Connecting(Connecting::Http1(connecting)) => Box::pin(connecting.done()).await.map(Some),
         };
         match connected {
             Ok(connection) => {
                 Trials::connected(picked, &target.service.slot);
                 if let Some(connection) = connection {
-                    return over_http1(target, connection, request(), body).await;
+                    return Box::pin(over_http1(target, connection, request(), body)).await;
                 }
             }
-            Err(error) => return Err(Setback::Connect(error, body)),
+            Err(error) => return Err(Setback::Connect(error)),
         }
     }
 }
 
-async fn over_http2(target: &Target<'_>, sent: Sent, body: RequestBody) -> Result<Answer, Setback> {
+async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> Result<Answer, Setback> {
     let (mut response, stream, permit) = sent;
     let mut uploading = !body.is_end_stream();
-    let mut pump = Pump::new(body, stream, target.settings.config.stall_timeout);
+    let mut pump = Pump::new(std::mem::take(body), stream, target.settings.config.stall_timeout);
     let answer = poll_fn(|cx| {
         if uploading && let Poll::Ready(done) = pump.poll(cx) {
             uploading = false;
@@ -111,23 +113,26 @@ async fn over_http2(target: &Target<'_>, sent: Sent, body: RequestBody) -> Resul
             let upload = uploading.then(|| Upload(tokio::task::spawn_local(upload(pump)).abort_handle()));
             Ok(response.map(|body| (Source::Http2(body), Upstream::Http2 { permit, upload })))
         }
-        Err(error) => Err(setback(target, &error, pump.into_body())),
+        Err(error) => {
+            *body = pump.into_body();
+            Err(setback(target, &error))
+        }
     }
 }
 
 /// Carries the rest of a request while its response runs. An endpoint that wants no more of it is not a failure.
-async fn upload(pump: Pump<RequestBody>) {
-    let (mut pump, done) = pump.run().await;
+async fn upload(mut pump: Pump<RequestBody>) {
+    let done = poll_fn(|cx| pump.poll(cx)).await;
     if let Err(PumpError::Source(_) | PumpError::Stalled(_)) = done {
         pump.reset(Reason::CANCEL);
     }
 }
 
 /// What became of a stream that ended before its response. RFC 9113 sections 6.8 and 8.7 say what was not processed.
-fn setback(target: &Target<'_>, error: &h2::Error, body: RequestBody) -> Setback {
+fn setback(target: &Target<'_>, error: &h2::Error) -> Setback {
     match error.reason() {
-        Some(_) if error.is_go_away() && error.is_remote() => Setback::Closed(body),
-        Some(Reason::REFUSED_STREAM) if error.is_remote() => Setback::Refused(body),
+        Some(_) if error.is_go_away() && error.is_remote() => Setback::Closed,
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => Setback::Refused,
         Some(reason) if error.is_reset() => Setback::Fatal(Failure::Reset(target.name(), reason)),
         Some(_) => lost(
             target,
@@ -149,15 +154,18 @@ async fn over_http1(
     target: &Target<'_>,
     mut connection: Http1<RequestBody>,
     request: Request<()>,
-    body: RequestBody,
+    body: &mut RequestBody,
 ) -> Result<Answer, Setback> {
-    match connection.send(request.map(|()| body)).await {
+    match connection.send(request.map(|()| std::mem::take(body))).await {
         Ok(mut response) => {
             headers::from_http1(response.headers_mut());
-            Ok(response.map(|body| (Source::Http1(body), Upstream::Http1(connection))))
+            Ok(response.map(|body| (Source::Http1(body), Upstream::Http1(Box::new(connection)))))
         }
         Err(mut error) => match error.take_message() {
-            Some(unsent) => Err(Setback::Closed(unsent.into_body())),
+            Some(unsent) => {
+                *body = unsent.into_body();
+                Err(Setback::Closed)
+            }
             None => {
                 let detail = error.into_error();
                 Err(lost(

@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 const KEPT: usize = 64 << 10;
 
 /// A body as it comes from either side.
+#[derive(Default)]
 pub(super) enum Source {
+    #[default]
     Empty,
     Http2(h2::RecvStream),
     Http1(Incoming),
@@ -67,24 +69,26 @@ impl Source {
 }
 
 /// The body of a request. Its beginning is kept until a response comes, so that it can be sent to another endpoint.
+#[derive(Default)]
 pub(super) struct RequestBody {
     source: Source,
     kept: Vec<Bytes>,
     kept_bytes: usize,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// How many of the kept chunks have been given out in this attempt.
     replayed: usize,
-    whole: bool,
+    /// The beginning was given up: it grew too long, or a response came.
+    incomplete: bool,
 }
 
 impl RequestBody {
     pub(super) fn new(source: Source) -> Self {
-        RequestBody { source, kept: Vec::new(), kept_bytes: 0, trailers: None, replayed: 0, whole: true }
+        RequestBody { source, ..RequestBody::default() }
     }
 
     /// Whether all that was given out can be given out again.
     pub(super) fn can_rewind(&self) -> bool {
-        self.whole
+        !self.incomplete
     }
 
     /// Starts from the beginning again; see [`can_rewind`](Self::can_rewind).
@@ -94,13 +98,13 @@ impl RequestBody {
 
     /// A response came, so the beginning is not needed any more.
     pub(super) fn forget(&mut self) {
-        self.whole = false;
+        self.incomplete = true;
         self.kept.drain(..self.replayed);
         self.replayed = 0;
     }
 
     fn keep(&mut self, data: &Bytes) {
-        if !self.whole {
+        if self.incomplete {
             return;
         }
         self.kept_bytes += data.len();
@@ -125,14 +129,14 @@ impl Body for RequestBody {
         }
         if let Some(trailers) = &self.trailers {
             // What reads a body stops at its trailers, so they need no place in the count.
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+            return Poll::Ready(Some(Ok(Frame::trailers((**trailers).clone()))));
         }
         let frame = ready!(self.source.poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
             if let Some(data) = frame.data_ref() {
                 self.keep(data);
-            } else if self.whole {
-                self.trailers = frame.trailers_ref().cloned();
+            } else if !self.incomplete {
+                self.trailers = frame.trailers_ref().cloned().map(Box::new);
             }
         }
         Poll::Ready(frame)

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -89,7 +89,7 @@ async fn http2(
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     used = true;
-                    tokio::task::spawn_local(stream_task(worker.clone(), request, respond, client.clone()));
+                    tokio::task::spawn_local(Box::pin(stream_task(worker.clone(), request, respond, client.clone())));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(client = %client.address, %error, "client connection ended");
@@ -115,40 +115,47 @@ async fn http2(
 }
 
 /// One stream: ends early, and cancels the call at the endpoint, if the client resets it.
-async fn stream_task(
+fn stream_task(
     worker: Rc<Worker>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     client: Rc<Client>,
-) {
-    if request.headers().contains_key(EXPECT) {
-        let mut proceed = Response::new(());
-        *proceed.status_mut() = StatusCode::CONTINUE;
-        if respond.send_informational(proceed).is_err() {
+) -> impl Future<Output = ()> {
+    let (mut head, body) = request.into_parts();
+    let mut body = RequestBody::new(Source::Http2(body));
+    // What a block captures it uses in place, where an `async fn` would hold its arguments twice.
+    async move {
+        if head.headers.contains_key(EXPECT) {
+            let mut proceed = Response::new(());
+            *proceed.status_mut() = StatusCode::CONTINUE;
+            if respond.send_informational(proceed).is_err() {
+                return;
+            }
+        }
+        let stall_timeout = worker.settings().config.stall_timeout;
+        let response = {
+            let mut exchange = pin!(exchange::handle(&worker, &mut head, &mut body, &client));
+            poll_fn(|cx| match exchange.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            })
+            .await
+        };
+        let Some(response) = response else { return };
+        let (head, body) = response.into_parts();
+        let ended = body.is_end_stream();
+        let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
+        if ended {
             return;
         }
-    }
-    let stall_timeout = worker.settings().config.stall_timeout;
-    let request = request.map(|body| RequestBody::new(Source::Http2(body)));
-    let mut exchange = std::pin::pin!(exchange::handle(&worker, request, &client));
-    let response = poll_fn(|cx| match exchange.as_mut().poll(cx) {
-        Poll::Ready(response) => Poll::Ready(Some(response)),
-        Poll::Pending => respond.poll_reset(cx).map(|_| None),
-    });
-    let Some(response) = response.await else { return };
-    let (head, body) = response.into_parts();
-    let ended = body.is_end_stream();
-    let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
-    if ended {
-        return;
-    }
-    let (mut pump, done) = Pump::new(body, stream, stall_timeout).run().await;
-    match done {
-        Ok(()) | Err(PumpError::Sink(_) | PumpError::Reset(_)) => {}
-        Err(PumpError::Source(error)) => pump.reset(reason(&error)),
-        Err(PumpError::Stalled(_)) => {
-            pump.body.finish("stalled");
-            pump.reset(Reason::CANCEL);
+        let mut pump = Pump::new(body, stream, stall_timeout);
+        match poll_fn(|cx| pump.poll(cx)).await {
+            Ok(()) | Err(PumpError::Sink(_) | PumpError::Reset(_)) => {}
+            Err(PumpError::Source(error)) => pump.reset(reason(&error)),
+            Err(PumpError::Stalled(_)) => {
+                pump.body.finish("stalled");
+                pump.reset(Reason::CANCEL);
+            }
         }
     }
 }
@@ -173,13 +180,14 @@ async fn http1(
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (worker, client) = (worker.clone(), client.clone());
         async move {
-            let request = request.map(|body| RequestBody::new(Source::Http1(body)));
-            let mut response = exchange::handle(&worker, request, &client).await;
+            let (mut head, body) = request.into_parts();
+            let mut body = RequestBody::new(Source::Http1(body));
+            let mut response = exchange::handle(&worker, &mut head, &mut body, &client).await;
             headers::announce_trailers(response.headers_mut());
             Ok::<_, Infallible>(response)
         }
     });
-    let mut connection = std::pin::pin!(
+    let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(config.header_timeout)

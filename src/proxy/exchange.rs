@@ -1,10 +1,13 @@
 //! One request and its response: each step has its line here.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::header::HeaderValue;
-use http::{Method, Request, Response, request};
+use http::{Method, Response, request};
 
 use super::body::RequestBody;
 use super::record::Record;
@@ -24,16 +27,17 @@ pub(super) struct Client {
 }
 
 /// Carries one request to an endpoint and gives the response, or says why it can't be done. Dropping the future
-/// cancels the call at the endpoint at once.
+/// cancels the call at the endpoint at once. The request is lent, not given, because each move of one future into
+/// another costs every call a copy of all that it holds.
 pub(super) async fn handle(
     worker: &Rc<Worker>,
-    request: Request<RequestBody>,
+    head: &mut request::Parts,
+    body: &mut RequestBody,
     client: &Client,
 ) -> Response<ResponseBody> {
     let settings = worker.settings();
-    let (head, body) = request.into_parts();
     let access = settings.access_log.then_some(&client.address);
-    let mut record = Record::begin(&head, worker.unknown.clone(), access);
+    let mut record = Record::begin(head, &worker.unknown, access);
     let is_head = head.method == Method::HEAD;
     match carry(worker, &settings, head, body, client, &mut record).await {
         Ok((answer, timer)) => {
@@ -52,13 +56,13 @@ pub(super) async fn handle(
 async fn carry(
     worker: &Rc<Worker>,
     settings: &Arc<Settings>,
-    mut head: request::Parts,
-    body: RequestBody,
+    head: &mut request::Parts,
+    body: &mut RequestBody,
     client: &Client,
     record: &mut Record,
 ) -> Result<(upstream_call::Answer, upstream_call::Timer), Failure> {
-    check(&head, settings)?;
-    let authority = headers::authority(&head);
+    check(head, settings)?;
+    let authority = headers::authority(head);
     let matched = settings.router.route(authority, head.uri.path(), &head.headers).map_err(|error| match error {
         NoRoute::NoAuthority => Failure::BadRequest("it names no service: `:authority` or `Host` is missing"),
         NoRoute::BadAuthority => Failure::BadRequest("the host that it names is not valid"),
@@ -73,17 +77,16 @@ async fn carry(
     let by = deadline::of(&head.headers, limit, record.started)
         .map_err(|_| Failure::BadRequest("`grpc-timeout` must be 1 to 8 digits and one of H, M, S, m, u, n"))?;
     let subset = matched.subset.and_then(|id| settings.router.subset(id));
-    headers::to_upstream(&mut head, &client.header);
+    headers::to_upstream(head, &client.header);
     let target = Target { worker, settings, service: &service, subset, by };
     let started = record.started;
-    let call = upstream_call::run(target, &head, body, record);
-    let Some(by) = by else { return call.await.map(|answer| (answer, None)) };
-    let mut timer = Box::pin(tokio::time::sleep_until(by));
-    tokio::select! {
-        biased;
-        answer = call => answer.map(|answer| (answer, Some(timer))),
-        () = &mut timer => Err(Failure::Deadline(by - started)),
-    }
+    let mut call = pin!(upstream_call::run(target, head, body, record));
+    let mut timer = by.map(|by| Box::pin(tokio::time::sleep_until(by)));
+    let answer = poll_fn(|cx| match (call.as_mut().poll(cx), &mut timer) {
+        (Poll::Pending, Some(timer)) => timer.as_mut().poll(cx).map(|()| Err(Failure::Deadline(started.elapsed()))),
+        (answer, _) => answer,
+    });
+    Ok((answer.await?, timer))
 }
 
 fn check(head: &request::Parts, settings: &Settings) -> Result<(), Failure> {

@@ -108,10 +108,4 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
     pub(super) fn into_body(self) -> B {
         self.body
     }
-
-    /// Carries it to its end.
-    pub(super) async fn run(mut self) -> (Self, Result<(), PumpError>) {
-        let done = std::future::poll_fn(|cx| self.poll(cx)).await;
-        (self, done)
-    }
 }

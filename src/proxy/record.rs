@@ -35,11 +35,11 @@ struct Access {
 
 impl Record {
     /// Begins an exchange. `unknown` counts it until its service is known.
-    pub(super) fn begin(head: &request::Parts, unknown: Arc<ServiceStats>, access: Option<&Rc<str>>) -> Self {
+    pub(super) fn begin(head: &request::Parts, unknown: &Arc<ServiceStats>, access: Option<&Rc<str>>) -> Self {
         Record {
             started: Instant::now(),
             grpc: headers::is_grpc(&head.headers),
-            stats: unknown,
+            stats: unknown.clone(),
             endpoint: None,
             status: StatusCode::OK,
             grpc_status: None,

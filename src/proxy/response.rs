@@ -31,7 +31,7 @@ pub(super) enum Upstream {
         #[expect(dead_code, reason = "held for its drop, which ends an upload that the endpoint no longer wants")]
         upload: Option<Upload>,
     },
-    Http1(Http1<RequestBody>),
+    Http1(Box<Http1<RequestBody>>),
 }
 
 /// The task that carries the rest of a request's body. Dropping it ends the upload.

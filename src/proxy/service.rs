@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::config;
@@ -30,14 +29,14 @@ struct View {
 
 /// Some endpoints and what picks among them.
 struct Choice {
-    endpoints: Rc<Arc<Endpoints>>,
+    endpoints: Arc<Endpoints>,
     picker: Box<dyn Picker>,
 }
 
 /// An endpoint that was picked; it stays as it was then, whatever becomes of the table.
 #[derive(Clone)]
 pub(super) struct Picked {
-    endpoints: Rc<Arc<Endpoints>>,
+    endpoints: Arc<Endpoints>,
     at: u32,
 }
 
@@ -63,7 +62,7 @@ pub(super) enum Nothing {
 impl Service {
     pub(super) fn new(slot: Arc<Slot>, settings: config::Service, stats: Arc<ServiceStats>, seed: u64) -> Self {
         let picker = settings.balancer.picker(seed);
-        let view = View { all: Choice { endpoints: Rc::default(), picker }, subsets: HashMap::new() };
+        let view = View { all: Choice { endpoints: Arc::default(), picker }, subsets: HashMap::new() };
         let service = Service { slot, settings, stats, seed, seen: Cell::new(0), view: RefCell::new(view) };
         service.refresh();
         service
@@ -84,7 +83,7 @@ impl Service {
         for (subset, choice) in view.subsets.values_mut() {
             choice.update(members(&endpoints, subset));
         }
-        view.all.endpoints = Rc::new(endpoints);
+        view.all.endpoints = endpoints;
         gone
     }
 
@@ -99,7 +98,7 @@ impl Service {
     }
 
     /// The endpoints now, for those who let go of all of them.
-    pub(super) fn endpoints(&self) -> Rc<Arc<Endpoints>> {
+    pub(super) fn endpoints(&self) -> Arc<Endpoints> {
         self.view.borrow().all.endpoints.clone()
     }
 
@@ -108,7 +107,7 @@ impl Service {
         let View { all, subsets } = &mut *self.view.borrow_mut();
         let Some((place, subset)) = subset else { return all.pick(tried) };
         let (_, choice) = subsets.entry(place).or_insert_with(|| {
-            let mut choice = Choice { endpoints: Rc::default(), picker: self.settings.balancer.picker(self.seed) };
+            let mut choice = Choice { endpoints: Arc::default(), picker: self.settings.balancer.picker(self.seed) };
             choice.update(members(&all.endpoints, subset));
             (subset.clone(), choice)
         });
@@ -126,7 +125,7 @@ fn members(endpoints: &Endpoints, subset: &Subset) -> Endpoints {
 impl Choice {
     fn update(&mut self, endpoints: Endpoints) {
         self.picker.update(&endpoints);
-        self.endpoints = Rc::new(Arc::new(endpoints));
+        self.endpoints = Arc::new(endpoints);
     }
 
     fn pick(&mut self, tried: &[EndpointId]) -> Result<Picked, Nothing> {

@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::table::Table;
-use crate::telemetry::{Distribution, Families, Histogram};
+use crate::telemetry::{Distribution, Families, Histogram, names};
 
 /// How an exchange ended, as its metric label says it. The first is the usual one.
 pub(super) const OUTCOMES: [&str; 16] = [
@@ -52,16 +52,16 @@ pub(super) fn add(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
+/// A service's name and the counters of one worker for it.
+type Counted = (Arc<str>, Arc<ServiceStats>);
+
 /// The counters of all workers, for those who read them.
 #[derive(Debug, Clone)]
 pub(super) struct Stats {
-    services: Arc<Mutex<Vec<(Arc<str>, Arc<ServiceStats>)>>>,
+    services: Arc<Mutex<Vec<Counted>>>,
     pub(super) connections: Arc<[AtomicU64]>,
     table: Table,
 }
-
-/// The service label of calls to names that nobody registered. They share it, or callers could fill the memory.
-pub(super) const UNKNOWN: &str = "(unknown)";
 
 #[derive(Default)]
 struct Sum {
@@ -83,7 +83,7 @@ impl Stats {
         stats
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Arc<str>, Arc<ServiceStats>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Counted>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,7 +107,7 @@ impl Collector for Stats {
         let mut families = Families::new(encoder);
         let sums = self.sums();
         families.counters(
-            "waypost_exchanges",
+            names::EXCHANGES,
             "Requests that came to an end, by how they did",
             sums.iter().flat_map(|(name, sum)| {
                 let counts = OUTCOMES.iter().zip(sum.outcomes).filter(|(_, count)| *count > 0);
@@ -115,22 +115,22 @@ impl Collector for Stats {
             }),
         )?;
         families.histograms(
-            "waypost_exchange_duration_seconds",
+            names::EXCHANGE_DURATION,
             "From a request's head to the end of its response",
             sums.iter().map(|(name, sum)| ([("service", &**name)], sum.latency.clone())),
         )?;
         families.counters(
-            "waypost_retries",
+            names::RETRIES,
             "Attempts after the first, of what no endpoint had processed",
             sums.iter().filter(|(_, sum)| sum.retries > 0).map(|(name, sum)| ([("service", &**name)], sum.retries)),
         )?;
         families.counters(
-            "waypost_picker_rebuilds",
+            names::PICKER_REBUILDS,
             "Pickers brought up to date, counted per worker",
             sums.iter().map(|(name, sum)| ([("service", &**name)], sum.rebuilds)),
         )?;
         families.gauges(
-            "waypost_client_connections",
+            names::CLIENT_CONNECTIONS,
             "Open client connections",
             self.connections
                 .iter()
@@ -150,7 +150,7 @@ impl Stats {
             .flat_map(|slot| slot.endpoints().iter().map(|e| (slot.service().clone(), e.clone())).collect::<Vec<_>>())
             .collect();
         families.counters(
-            "waypost_endpoint_responses",
+            names::ENDPOINT_RESPONSES,
             "Responses of an endpoint, by gRPC status or HTTP class",
             endpoints.iter().flat_map(|(service, e)| {
                 e.state.statuses.samples().map(move |(protocol, status, count)| {
@@ -161,7 +161,7 @@ impl Stats {
             }),
         )?;
         families.gauges(
-            "waypost_endpoint_in_flight",
+            names::ENDPOINT_IN_FLIGHT,
             "Exchanges under way at an endpoint that has had any response",
             endpoints.iter().filter(|(_, e)| e.state.statuses.samples().next().is_some()).map(|(service, e)| {
                 let in_flight = e.state.in_flight.load(Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl Stats {
             }),
         )?;
         families.gauges(
-            "waypost_endpoint_unreachable",
+            names::ENDPOINT_UNREACHABLE,
             "Endpoints that could not be connected to and are tried again in the background",
             endpoints
                 .iter()

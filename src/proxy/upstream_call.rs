@@ -40,7 +40,7 @@ pub(super) struct Target<'a> {
 pub(super) async fn run(
     target: Target<'_>,
     head: &request::Parts,
-    mut body: RequestBody,
+    body: &mut RequestBody,
     record: &mut Record,
 ) -> Result<Answer, Failure> {
     let mut tried = [EndpointId(0); MOST_TRIED];
@@ -61,29 +61,28 @@ pub(super) async fn run(
             add(&target.service.stats.retries);
         }
         record.attempt(picked.clone());
-        let (unsent, failure) = match attempt::run(&target, &picked, head, body, record.grpc).await {
+        let failure = match attempt::run(&target, &picked, head, body, record.grpc).await {
             Ok(answer) => {
                 record.answered(answer.status(), answer.headers());
                 return Ok(answer);
             }
             Err(Setback::Fatal(failure)) => return Err(failure),
-            Err(Setback::Closed(unsent)) => (unsent, target.refused()),
-            Err(Setback::Refused(unsent)) => {
+            Err(Setback::Closed) => target.refused(),
+            Err(Setback::Refused) => {
                 tried[count] = picked.id;
                 count += 1;
-                (unsent, target.refused())
+                target.refused()
             }
-            Err(Setback::Connect(error, unsent)) => {
+            Err(Setback::Connect(error)) => {
                 tried[count] = picked.id;
                 count += 1;
-                (unsent, target.unreachable(&picked, &error))
+                target.unreachable(&picked, &error)
             }
         };
-        if !unsent.can_rewind() {
+        if !body.can_rewind() {
             return Err(failure);
         }
         last = Some(failure);
-        body = unsent;
         body.rewind();
     }
     Err(last.unwrap_or_else(|| target.refused()))

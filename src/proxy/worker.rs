@@ -17,9 +17,10 @@ use super::body::RequestBody;
 use super::connection;
 use super::respond::Failure;
 use super::service::Service;
-use super::stats::{ServiceStats, Stats, UNKNOWN};
+use super::stats::{ServiceStats, Stats};
 use super::{Phase, Settings};
 use crate::table::Table;
+use crate::telemetry::names;
 use crate::upstream::{Pool, Trials};
 
 /// How often connections to endpoints are looked over for idleness and age.
@@ -54,7 +55,7 @@ impl Worker {
             services: RefCell::default(),
             pool: RefCell::default(),
             trials: RefCell::default(),
-            unknown: stats.service(&UNKNOWN.into()),
+            unknown: stats.service(&names::UNKNOWN_SERVICE.into()),
             stats,
             seed: fastrand::u64(..),
         }
@@ -145,9 +146,9 @@ impl Worker {
         services.retain(|name, service| {
             let kept = slots.get(name).is_some_and(|slot| Arc::ptr_eq(slot, &service.slot));
             if kept {
-                self.refresh(service)
+                self.refresh(service);
             } else {
-                self.let_go(service)
+                self.let_go(service);
             }
             kept
         });
@@ -158,9 +159,9 @@ impl Worker {
         self.services.borrow_mut().retain(|name, service| {
             let kept = *settings.services.of(name) == service.settings;
             if kept {
-                service.forget_subsets()
+                service.forget_subsets();
             } else {
-                self.let_go(service)
+                self.let_go(service);
             }
             kept
         });

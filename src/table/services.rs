@@ -69,7 +69,8 @@ impl Services {
                 }
                 Place::Occupied(mut place) => {
                     let known = place.get_mut();
-                    if same(&known.slot.endpoints(), &endpoints) {
+                    let before = known.slot.endpoints();
+                    if !came_back(&before, &endpoints) && same(&before, &endpoints) {
                         continue;
                     }
                     self.retired.push(known.slot.replace(Arc::new(endpoints)));
@@ -159,6 +160,13 @@ impl Services {
     fn free(&mut self) {
         self.retired.retain(|endpoints| Arc::strong_count(endpoints) > 1);
     }
+}
+
+/// Gives endpoints that could not be reached another chance if they registered anew since: whoever does has probably
+/// just started. Whether there was one.
+fn came_back(before: &Endpoints, now: &Endpoints) -> bool {
+    let anew = |e: &&Endpoint| before.get(e.id).is_none_or(|before| before.revision < e.revision);
+    now.iter().filter(anew).filter(|e| e.state.is_unreachable() && e.state.mark_reachable()).count() > 0
 }
 
 /// Whether calls and readers would see no difference. That a key was written anew with the same value is none.

@@ -107,12 +107,6 @@ where
             http1.sweep(now, config.idle_timeout, config.lifetime);
         }
     }
-
-    /// How many HTTP/2 connections are open to an endpoint.
-    #[cfg(test)]
-    pub(crate) fn http2_connections(&self, endpoint: EndpointId) -> usize {
-        self.endpoints.get(&endpoint).map_or(0, |c| c.http2.iter().filter(|s| !s.connection.is_closed()).count())
-    }
 }
 
 impl<B> Default for Pool<B>

@@ -135,8 +135,22 @@ fn an_endpoint_that_comes_back_is_the_same() {
     case.put(1, "/s1/a/other", "h:1");
     let after = case.endpoint("a", "h:1");
     assert_eq!(after.id, before.id);
-    assert!(after.state.is_unreachable(), "and its state was kept");
+    assert!(Arc::ptr_eq(&after.state, &before.state), "and its state was kept");
+    assert!(!after.state.is_unreachable(), "but whoever registers anew gets another chance");
     assert_ne!(case.endpoint("b", "h:1").id, EndpointId(0));
+}
+
+#[test]
+fn an_endpoint_that_only_stays_stays_unreachable() {
+    let mut case = Case::new(1);
+    case.reset(1, vec![kv("/s1/a/0", "h:1", 5)]);
+    let state = case.endpoint("a", "h:1").state;
+    state.mark_unreachable();
+    case.put(1, "/s1/a/1", "h:2");
+    assert!(state.is_unreachable(), "another instance came");
+    let lease = KeyValue { lease: 7, ..kv("/s1/a/0", "h:1", 200) };
+    case.change(1, Change::Delta { revision: 200, set: vec![lease], gone: vec![] });
+    assert!(!state.is_unreachable(), "its own registration is under a new lease");
 }
 
 #[test]
