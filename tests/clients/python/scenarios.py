@@ -140,7 +140,8 @@ def parallel(echo):
 
 
 def unknown_service(address):
-    with grpc.insecure_channel(address, [("grpc.default_authority", "nobody-registered-this"), ("grpc.enable_http_proxy", 0)]) as channel:
+    options = [("grpc.default_authority", "nobody-registered-this"), ("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(address, options) as channel:
         call = channel.unary_unary(ECHO + "Unary")
         error = refused(lambda: call(b"", timeout=10), grpc.StatusCode.UNAVAILABLE)
         assert "nobody-registered-this" in error.details(), error.details()
