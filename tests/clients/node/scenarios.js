@@ -39,6 +39,8 @@ const connect = (authority) => new Echo(address, grpc.credentials.createInsecure
   'grpc.max_receive_message_length': -1,
   'grpc.max_send_message_length': -1,
   'grpc.enable_retries': 0,
+  // No proxy of the environment may come between.
+  'grpc.enable_http_proxy': 0,
 });
 const echo = connect(service);
 

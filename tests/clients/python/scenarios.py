@@ -140,7 +140,8 @@ def parallel(echo):
 
 
 def unknown_service(address):
-    with grpc.insecure_channel(address, [("grpc.default_authority", "nobody-registered-this")]) as channel:
+    options = [("grpc.default_authority", "nobody-registered-this"), ("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(address, options) as channel:
         call = channel.unary_unary(ECHO + "Unary")
         error = refused(lambda: call(b"", timeout=10), grpc.StatusCode.UNAVAILABLE)
         assert "nobody-registered-this" in error.details(), error.details()
@@ -164,6 +165,8 @@ def main():
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.enable_retries", 0),
+        # No proxy of the environment may come between.
+        ("grpc.enable_http_proxy", 0),
     ]
     checks = [unary, client_stream, server_stream, bidi_stream, interleaved, metadata, trailers, error_status, deadline]
     checks += [cancel, big_messages, parallel]
