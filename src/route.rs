@@ -47,13 +47,13 @@ const LONGEST_NAME: usize = 255;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {
     /// It names no host, and no route takes it without.
-    #[error("the request names no service: `:authority` or `Host` is missing")]
+    #[error("it names no service: `:authority` or `Host` is missing")]
     NoAuthority,
     /// What it names is not a host with or without a port.
-    #[error("the host that the request names is not valid")]
+    #[error("its host is not valid; call a name, with or without a port")]
     BadAuthority,
     /// The service header is empty, too long, not text, or there twice.
-    #[error("the header `waypost-service` must be there once and hold a service's name")]
+    #[error("`waypost-service` must be there once and name a service")]
     BadServiceHeader,
 }
 

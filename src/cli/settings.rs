@@ -9,9 +9,6 @@ use crate::table::Prefix;
 use crate::telemetry::LogConfig;
 use crate::{admin, etcd, proxy, route, table};
 
-/// The name of the etcd client that is always there.
-const DEFAULT_CLIENT: &str = "default";
-
 /// Keys that a running process does not take over, each with all below it: what they stand for is made at its start.
 const FIXED: &[&str] = &["proxy.listen", "proxy.workers", "proxy.max_connections", "admin", "log.format"];
 
@@ -47,7 +44,7 @@ impl Settings {
             }
             admin
         });
-        let etcd = section.section("etcd", clients);
+        let etcd = section.section("etcd", etcd::read_clients);
         let prefixes = prefixes(section, &etcd);
         Settings {
             proxy,
@@ -73,16 +70,6 @@ impl Settings {
             count(self.services.named.len(), "service with settings of its own", "services with settings of their own"),
         )
     }
-}
-
-/// Reads the section `etcd`.
-fn clients(section: &mut Section<'_>) -> BTreeMap<String, etcd::Config> {
-    let default = etcd::Config::read(section);
-    let mut clients = section.map("clients", |_, section| etcd::Config::read(section));
-    if clients.insert(DEFAULT_CLIENT.to_owned(), default).is_some() {
-        section.error("clients", "the client `default` is the section `etcd` itself; choose another name");
-    }
-    clients
 }
 
 fn prefixes(section: &mut Section<'_>, clients: &BTreeMap<String, etcd::Config>) -> Vec<Prefix> {
@@ -167,7 +154,7 @@ mod tests {
             ),
             (
                 "etcd: {clients: {default: {}}}",
-                "1:8: etcd.clients: the client `default` is the section `etcd` itself; choose another name",
+                "1:18: etcd.clients.default: is the client that the etcd section itself describes; name this one otherwise",
             ),
         ] {
             check(text, &[expected]);

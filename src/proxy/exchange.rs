@@ -16,7 +16,6 @@ use super::response::ResponseBody;
 use super::upstream_call::{self, Target};
 use super::worker::Worker;
 use super::{Settings, deadline, headers};
-use crate::route::NoRoute;
 
 /// What is known of a client, for as long as its connection lasts.
 pub(super) struct Client {
@@ -63,11 +62,7 @@ async fn carry(
 ) -> Result<(upstream_call::Answer, upstream_call::Timer), Failure> {
     check(head, settings)?;
     let authority = headers::authority(head);
-    let matched = settings.router.route(authority, head.uri.path(), &head.headers).map_err(|error| match error {
-        NoRoute::NoAuthority => Failure::BadRequest("it names no service: `:authority` or `Host` is missing"),
-        NoRoute::BadAuthority => Failure::BadRequest("the host that it names is not valid"),
-        NoRoute::BadServiceHeader => Failure::BadRequest("`waypost-service` must be there once and name a service"),
-    })?;
+    let matched = settings.router.route(authority, head.uri.path(), &head.headers)?;
     let service = worker.service(matched.service).or_else(|failure| match matched.lower_case() {
         Some(name) => worker.service(&name),
         None => Err(failure),

@@ -29,6 +29,7 @@ pub(super) struct Record {
 struct Access {
     client: Rc<str>,
     method: Method,
+    authority: Box<str>,
     uri: Uri,
     service: Option<Arc<str>>,
 }
@@ -46,7 +47,8 @@ impl Record {
             outcome: "cancelled",
             access: access.map(|client| {
                 let (method, uri) = (head.method.clone(), head.uri.clone());
-                Box::new(Access { client: client.clone(), method, uri, service: None })
+                let authority = headers::authority(head).unwrap_or_default().into();
+                Box::new(Access { client: client.clone(), method, authority, uri, service: None })
             }),
         }
     }
@@ -112,7 +114,7 @@ impl Drop for Record {
                 target: "waypost::access",
                 client = %access.client,
                 method = %access.method,
-                authority = access.uri.authority().map_or("", |a| a.as_str()),
+                authority = &*access.authority,
                 path = access.uri.path(),
                 service = access.service.as_deref().unwrap_or_default(),
                 endpoint = self.endpoint.as_ref().map_or("", |e| &*e.label),

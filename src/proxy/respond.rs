@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use crate::route::NoRoute;
 use crate::upstream::ConnectError;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -63,6 +64,9 @@ pub(super) enum Failure {
     /// The head of the request has too many fields.
     #[error("the request has {0} header fields; this proxy takes {1} at most (proxy.max_header_fields)")]
     TooManyFields(usize, usize),
+    /// The request names no service.
+    #[error("bad request: {0}")]
+    NoRoute(#[from] NoRoute),
     /// The request makes no sense to a proxy.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
@@ -93,7 +97,7 @@ impl Failure {
             Failure::Reset(..) => "reset",
             Failure::Deadline(_) => "deadline",
             Failure::TooManyFields(..) => "too_large",
-            Failure::BadRequest(_) => "bad_request",
+            Failure::BadRequest(_) | Failure::NoRoute(_) => "bad_request",
         }
     }
 
@@ -110,7 +114,7 @@ impl Failure {
             Failure::Reset(_, reason) => (StatusCode::BAD_GATEWAY, code_of_reset(*reason)),
             Failure::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
             Failure::TooManyFields(..) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::ResourceExhausted),
-            Failure::BadRequest(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
+            Failure::BadRequest(_) | Failure::NoRoute(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
         }
     }
 

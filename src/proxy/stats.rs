@@ -161,7 +161,7 @@ impl Stats {
         )?;
         families.gauges(
             names::ENDPOINT_IN_FLIGHT,
-            "Exchanges under way at an endpoint that has had any response",
+            "Exchanges under way",
             endpoints.iter().filter(|(_, e)| e.state.statuses.samples().next().is_some()).map(|(service, e)| {
                 let in_flight = e.state.in_flight.load(Ordering::Relaxed);
                 ([("service", &**service), ("endpoint", &*e.label)], in_flight)

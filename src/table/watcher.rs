@@ -149,8 +149,9 @@ impl Watcher {
     async fn wait(&mut self, trouble: &Trouble) {
         let (client, prefix) = (self.client.name(), &self.prefix);
         let text = trouble.to_string();
-        if let Some(more) = self.complaint.due(Instant::now()) {
-            tracing::warn!(%client, %prefix, more, "etcd cannot be followed, the table is kept as it is: {text}");
+        if let Some(kept_back) = self.complaint.due(Instant::now()) {
+            let kept_back = (kept_back > 0).then_some(kept_back);
+            tracing::warn!(%client, %prefix, kept_back, "etcd cannot be followed, what is known stays in use: {text}");
         }
         self.status.change(|status| status.error = Some(text));
         let (first, last) = BACK_OFF;

@@ -137,6 +137,10 @@ impl Writer {
                     let (client, prefix, all) = (&status.client, &status.prefix, unreadable.len());
                     tracing::warn!(%client, %prefix, all, key, reason, "a key cannot be read, or only in part");
                 }
+                if keys.is_listed() && !status.listed {
+                    let (client, prefix, instances) = (&status.client, &status.prefix, keys.instances());
+                    tracing::info!(%client, %prefix, revision = keys.revision(), instances, "the registry has been read");
+                }
                 if keys.doubted() > 0 && status.doubted == 0 {
                     let (client, prefix, doubted) = (&status.client, &status.prefix, keys.doubted());
                     tracing::warn!(%client, %prefix, doubted, "most instances vanished at once and are kept for a while");
