@@ -23,7 +23,7 @@ pub(super) struct Service {
 
 struct View {
     all: Choice,
-    /// By the subset's place in the router, which is never changed but replaced, and this view with it.
+    /// By the subset's place in the router; another router may have another one there.
     subsets: HashMap<usize, (Subset, Choice)>,
 }
 
@@ -87,11 +87,6 @@ impl Service {
         gone
     }
 
-    /// The router was replaced, and with it what its subsets are called.
-    pub(super) fn forget_subsets(&self) {
-        self.view.borrow_mut().subsets.clear();
-    }
-
     /// Whether the slot has changed since the last [`refresh`](Self::refresh).
     pub(super) fn is_stale(&self) -> bool {
         self.seen.get() != self.slot.generation()
@@ -106,11 +101,15 @@ impl Service {
     pub(super) fn pick(&self, subset: Option<(usize, &Subset)>, tried: &[EndpointId]) -> Result<Picked, Nothing> {
         let View { all, subsets } = &mut *self.view.borrow_mut();
         let Some((place, subset)) = subset else { return all.pick(tried) };
-        let (_, choice) = subsets.entry(place).or_insert_with(|| {
+        let new = || {
             let mut choice = Choice { endpoints: Arc::default(), picker: self.settings.balancer.picker(self.seed) };
             choice.update(members(&all.endpoints, subset));
             (subset.clone(), choice)
-        });
+        };
+        let (known, choice) = subsets.entry(place).or_insert_with(new);
+        if known != subset {
+            (*known, *choice) = new();
+        }
         match choice.pick(tried) {
             Err(Nothing::Empty) if !all.endpoints.is_empty() => Err(Nothing::EmptySubset),
             picked => picked,

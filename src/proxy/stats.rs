@@ -1,6 +1,6 @@
 //! What the workers count, and how it is read. Each worker writes counters of its own; a scrape adds them up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,13 +51,13 @@ pub(super) fn add(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
-/// A service's name and the counters of one worker for it.
-type Counted = (Arc<str>, Arc<ServiceStats>);
+/// The counters of each worker for each service.
+type Counters = HashMap<(usize, Arc<str>), Arc<ServiceStats>>;
 
 /// The counters of all workers, for those who read them.
 #[derive(Debug, Clone)]
 pub(super) struct Stats {
-    services: Arc<Mutex<Vec<Counted>>>,
+    services: Arc<Mutex<Counters>>,
     pub(super) connections: Arc<[AtomicU64]>,
     table: Table,
 }
@@ -75,20 +75,23 @@ impl Stats {
         Stats { services: Arc::default(), connections: (0..workers).map(|_| AtomicU64::new(0)).collect(), table }
     }
 
-    /// Counters for one worker and service; they are read for as long as the process runs.
-    pub(super) fn service(&self, name: &Arc<str>) -> Arc<ServiceStats> {
-        let stats = Arc::new(ServiceStats::default());
-        self.lock().push((name.clone(), stats.clone()));
-        stats
+    /// The counters of one worker for one service. They go on where they were if the service was away for a while.
+    pub(super) fn service(&self, worker: usize, name: &Arc<str>) -> Arc<ServiceStats> {
+        self.lock().entry((worker, name.clone())).or_default().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Counted>> {
+    /// The service is known no more, and its counters with it.
+    pub(super) fn forget(&self, worker: usize, name: &Arc<str>) {
+        self.lock().remove(&(worker, name.clone()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counters> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sums(&self) -> BTreeMap<Arc<str>, Sum> {
         let mut sums: BTreeMap<Arc<str>, Sum> = BTreeMap::new();
-        for (name, stats) in self.lock().iter() {
+        for ((_, name), stats) in self.lock().iter() {
             let sum = sums.entry(name.clone()).or_default();
             sum.latency.merge(&stats.latency.distribution());
             for (total, count) in sum.outcomes.iter_mut().zip(&stats.outcomes) {

@@ -55,7 +55,7 @@ impl Worker {
             services: RefCell::default(),
             pool: RefCell::default(),
             trials: RefCell::default(),
-            unknown: stats.service(&names::UNKNOWN_SERVICE.into()),
+            unknown: stats.service(index, &names::UNKNOWN_SERVICE.into()),
             stats,
             seed: fastrand::u64(..),
         }
@@ -124,7 +124,7 @@ impl Worker {
             return Err(if ready { Failure::UnknownService(name) } else { Failure::NotReady(name) });
         };
         let settings = self.settings.borrow().services.of(name).clone();
-        let stats = self.stats.service(slot.service());
+        let stats = self.stats.service(self.index, slot.service());
         let seed = self.seed.wrapping_add(self.index as u64);
         let service = Rc::new(Service::new(slot, settings, stats, seed));
         self.services.borrow_mut().insert(service.slot.service().clone(), service.clone());
@@ -149,6 +149,7 @@ impl Worker {
                 self.refresh(service);
             } else {
                 self.let_go(service);
+                self.stats.forget(self.index, name);
             }
             kept
         });
@@ -158,9 +159,7 @@ impl Worker {
     fn take_over_settings(&self, settings: Arc<Settings>) {
         self.services.borrow_mut().retain(|name, service| {
             let kept = *settings.services.of(name) == service.settings;
-            if kept {
-                service.forget_subsets();
-            } else {
+            if !kept {
                 self.let_go(service);
             }
             kept

@@ -15,9 +15,11 @@ use crate::registry::{Address, Instance};
 pub(super) struct Services {
     table: Table,
     slots: HashMap<Arc<str>, Known>,
-    /// Every endpoint that ever was, so that it is the same when it comes back.
+    /// Every endpoint that is or was not long ago, so that it is the same when it comes back.
     endpoints: HashMap<String, HashMap<Address, Identity>>,
     count: u32,
+    /// When endpoints that left were last looked for.
+    swept: Instant,
     /// What was replaced and some reader may still hold.
     retired: Vec<Arc<Endpoints>>,
 }
@@ -33,11 +35,20 @@ struct Identity {
     id: EndpointId,
     label: Arc<str>,
     state: Arc<EndpointState>,
+    /// Nobody had it when endpoints that left were last looked for.
+    left: bool,
 }
 
 impl Services {
     pub(super) fn new(table: Table) -> Self {
-        Services { table, slots: HashMap::new(), endpoints: HashMap::new(), count: 0, retired: Vec::new() }
+        Services {
+            table,
+            slots: HashMap::new(),
+            endpoints: HashMap::new(),
+            count: 0,
+            swept: Instant::now(),
+            retired: Vec::new(),
+        }
     }
 
     /// Whether a connect to that instance failed and none has succeeded since.
@@ -89,8 +100,20 @@ impl Services {
         self.free();
     }
 
-    /// Forgets services that have been empty for that long, and frees what nobody reads any more.
+    /// Forgets services that have been empty for that long and endpoints that left about as long ago, and frees what
+    /// nobody reads any more.
     pub(super) fn forget(&mut self, after: Duration, now: Instant) {
+        if now >= self.swept + after {
+            self.swept = now;
+            self.endpoints.retain(|_, addresses| {
+                addresses.retain(|_, known| {
+                    let is_here = Arc::strong_count(&known.state) > 1;
+                    let was_here = !std::mem::replace(&mut known.left, !is_here);
+                    is_here || was_here
+                });
+                !addresses.is_empty()
+            });
+        }
         let before = self.slots.len();
         self.slots.retain(|_, known| known.empty_since.is_none_or(|since| now < since + after));
         if self.slots.len() < before {
@@ -105,9 +128,10 @@ impl Services {
         !self.retired.is_empty()
     }
 
-    /// When the next service is to be forgotten.
+    /// When something may be to be forgotten.
     pub(super) fn forget_at(&self, after: Duration) -> Option<Instant> {
-        self.slots.values().filter_map(|known| known.empty_since).min().map(|since| since + after)
+        let sweep = (!self.endpoints.is_empty()).then_some(self.swept);
+        self.slots.values().filter_map(|known| known.empty_since).chain(sweep).min().map(|since| since + after)
     }
 
     /// The endpoints of a service: of several keys with one address the newest, one in etcd before one that is doubted.
@@ -125,7 +149,7 @@ impl Services {
             }
         }
         let endpoint = |(entry, instance): (&Entry, &Arc<Instance>)| {
-            let Identity { id, label, state } = self.identity(service, &instance.address);
+            let Identity { id, label, state, .. } = self.identity(service, &instance.address);
             Endpoint {
                 id,
                 instance: instance.clone(),
@@ -147,7 +171,7 @@ impl Services {
         let count = &mut self.count;
         let identity = addresses.entry(address.clone()).or_insert_with(|| {
             *count += 1;
-            Identity { id: EndpointId(*count), label: address.to_string().into(), state: Arc::default() }
+            Identity { id: EndpointId(*count), label: address.to_string().into(), state: Arc::default(), left: false }
         });
         identity.clone()
     }
