@@ -78,7 +78,8 @@ async fn a_client_that_opens_and_resets_without_end_is_cut_off_alone() {
     };
     timeout(Duration::from_secs(30), resets).await.expect("the connection is ended");
     let error = connection.await.unwrap().unwrap_err();
-    assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
+    // Who goes on sending may find the connection gone before it has read why.
+    assert!(error.is_io() || error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
     for _ in 0..10 {
         assert_eq!(innocent.unary("greeter").await.unwrap().status, 0);
     }
