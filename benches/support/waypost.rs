@@ -34,7 +34,9 @@ impl Waypost {
         let process = Process::start(folder, env!("CARGO_BIN_EXE_waypost"), args)?;
         let ready = async || page(admin, "/readyz").await.ok()?.starts_with("HTTP/1.1 200").then_some(());
         until("waypost is ready", ready).await.map_err(|error| process.failed(&*error))?;
-        let (client, connection) = h2::client::handshake(TcpStream::connect(data).await?).await?;
+        let stream = TcpStream::connect(data).await?;
+        stream.set_nodelay(true)?;
+        let (client, connection) = h2::client::handshake(stream).await?;
         tokio::spawn(connection);
         Ok(Waypost { process, admin, client })
     }
@@ -52,7 +54,8 @@ impl Waypost {
             .header("te", "trailers")
             .body(())?;
         let (response, mut send) = client.send_request(request, false)?;
-        send.send_data(Bytes::from_static(&[0; 5]), true)?;
+        // The proxy may have refused the call already; then its answer says so.
+        send.send_data(Bytes::from_static(&[0; 5]), true).ok();
         let mut body = response.await?.into_body();
         let mut bytes = 0;
         while let Some(data) = body.data().await {
