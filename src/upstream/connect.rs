@@ -52,11 +52,11 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects within `connect_timeout`. Cancelling it closes what was opened.
+/// Connects within `connect_timeout`, by TLS offering `protocol`, or either if there is none. Cancelling it closes what was opened.
 pub(super) async fn connect(
     address: &Address,
     wants_tls: bool,
-    protocol: Protocol,
+    protocol: Option<Protocol>,
     config: &Config,
 ) -> Result<Stream, ConnectError> {
     let steps = async {
@@ -100,7 +100,12 @@ fn prepare(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
     Ok(())
 }
 
-async fn tls(tcp: TcpStream, address: &Address, protocol: Protocol, config: &Config) -> Result<Stream, ConnectError> {
+async fn tls(
+    tcp: TcpStream,
+    address: &Address,
+    protocol: Option<Protocol>,
+    config: &Config,
+) -> Result<Stream, ConnectError> {
     let tls = match &config.tls {
         Some(tls) => tls,
         None => Tls::system()?,

@@ -20,7 +20,7 @@ pub async fn detect(endpoint: &Endpoint, config: &Config) -> Result<Protocol, Co
     if let Some(known) = endpoint.state.detected() {
         return Ok(known);
     }
-    let mut stream = connect(endpoint.address(), config.wants_tls(endpoint), Protocol::Http2, config).await?;
+    let mut stream = connect(endpoint.address(), config.wants_tls(endpoint), None, config).await?;
     let http2 = match &stream {
         Stream::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
         Stream::Plain(_) => {

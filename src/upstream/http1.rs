@@ -94,7 +94,7 @@ where
                 () = returned => {}
             }
         };
-        let stream = connect(address, tls, Protocol::Http1, config).await?;
+        let stream = connect(address, tls, Some(Protocol::Http1), config).await?;
         let (send, connection) = http1::Builder::new()
             .max_buf_size(config.limits.max_header_bytes.max(8 << 10) as usize)
             .handshake(TokioIo::new(stream))

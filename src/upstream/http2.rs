@@ -42,7 +42,7 @@ impl Drop for StreamPermit {
 impl Http2 {
     /// Connects, and drives the connection in a task of its own. Must run in a tokio runtime.
     pub(super) async fn open(address: &Address, tls: bool, config: &Config) -> Result<Http2, ConnectError> {
-        let stream = connect(address, tls, Protocol::Http2, config).await?;
+        let stream = connect(address, tls, Some(Protocol::Http2), config).await?;
         let limits = &config.limits;
         let (send, connection) = h2::client::Builder::new()
             .enable_push(false)

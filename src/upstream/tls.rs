@@ -8,6 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::config::Section;
+use crate::registry::Protocol;
 
 /// How to speak TLS to endpoints: whom to trust, as whom to appear. Built once, when the configuration is read.
 #[derive(Clone)]
@@ -18,6 +19,7 @@ pub struct Tls {
     pub server_name: Option<ServerName<'static>>,
     with_http2: Arc<ClientConfig>,
     with_http1: Arc<ClientConfig>,
+    with_either: Arc<ClientConfig>,
 }
 
 /// Why TLS settings cannot be used.
@@ -95,13 +97,18 @@ impl Tls {
             }
             _ => builder.with_no_client_auth(),
         };
-        let with_alpn = |protocol: &[u8]| {
+        let offering = |protocols: &[&[u8]]| {
             let mut client = client.clone();
-            client.alpn_protocols = vec![protocol.to_vec()];
+            client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
             Arc::new(client)
         };
-        let (with_http2, with_http1) = (with_alpn(b"h2"), with_alpn(b"http/1.1"));
-        Ok(Tls { pem: [ca, cert, key], server_name, with_http2, with_http1 })
+        Ok(Tls {
+            pem: [ca, cert, key],
+            server_name,
+            with_http2: offering(&[b"h2"]),
+            with_http1: offering(&[b"http/1.1"]),
+            with_either: offering(&[b"h2", b"http/1.1"]),
+        })
     }
 
     /// TLS that trusts the system's authorities. They are read from disk once in a process.
@@ -117,11 +124,12 @@ impl Tls {
         }
     }
 
-    /// The settings that offer the one protocol which is wanted.
-    pub(super) fn client(&self, protocol: crate::registry::Protocol) -> Arc<ClientConfig> {
+    /// The settings that offer the one protocol which is wanted, or leave the choice to the endpoint.
+    pub(super) fn client(&self, protocol: Option<Protocol>) -> Arc<ClientConfig> {
         match protocol {
-            crate::registry::Protocol::Http2 => self.with_http2.clone(),
-            crate::registry::Protocol::Http1 => self.with_http1.clone(),
+            Some(Protocol::Http2) => self.with_http2.clone(),
+            Some(Protocol::Http1) => self.with_http1.clone(),
+            None => self.with_either.clone(),
         }
     }
 }

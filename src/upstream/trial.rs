@@ -7,7 +7,6 @@ use tokio::task::JoinSet;
 
 use super::Config;
 use super::connect::connect;
-use crate::registry::Protocol;
 use crate::table::{Endpoint, Slot};
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -39,7 +38,7 @@ impl Trials {
 
 async fn keep_trying(endpoint: Endpoint, slot: Arc<Slot>, config: Arc<Config>) {
     let tls = config.wants_tls(&endpoint);
-    let protocol = config.protocol.or(endpoint.protocol()).unwrap_or(Protocol::Http2);
+    let protocol = config.protocol.or(endpoint.protocol());
     let mut delay = FIRST_DELAY;
     while endpoint.state.is_unreachable() {
         tokio::time::sleep(delay.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
