@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use h2::Reason;
 use h2::client::ResponseFuture;
-use http::{Request, request};
+use http::{Request, StatusCode, request};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -31,6 +31,9 @@ pub(super) enum Setback {
     /// The endpoint may have processed it.
     Fatal(Failure),
 }
+
+/// The client's fault, not the endpoint's.
+const BROKEN: Failure = Failure::BadRequest("its body broke off or is malformed");
 
 type Sent = (ResponseFuture, h2::SendStream<bytes::Bytes>, StreamPermit);
 
@@ -97,11 +100,13 @@ pub(super) async fn run(
 async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> Result<Answer, Setback> {
     let (mut response, stream, permit) = sent;
     let mut uploading = !body.is_end_stream();
+    let mut broken = false;
     let mut pump = Pump::new(std::mem::take(body), stream, target.settings.config.stall_timeout);
     let answer = poll_fn(|cx| {
         if uploading && let Poll::Ready(done) = pump.poll(cx) {
             uploading = false;
-            if let Err(PumpError::Source(_) | PumpError::Stalled(_)) = done {
+            broken = matches!(done, Err(PumpError::Source(_)));
+            if broken || matches!(done, Err(PumpError::Stalled(_))) {
                 pump.reset(Reason::CANCEL);
             }
         }
@@ -113,6 +118,7 @@ async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> 
             let upload = uploading.then(|| Upload(tokio::task::spawn_local(upload(pump)).abort_handle()));
             Ok(response.map(|body| (Source::Http2(body), Upstream::Http2 { permit, upload })))
         }
+        Err(_) if broken => Err(Setback::Fatal(BROKEN)),
         Err(error) => {
             *body = pump.into_body();
             Err(setback(target, &error))
@@ -158,7 +164,10 @@ async fn over_http1(
 ) -> Result<Answer, Setback> {
     match connection.send(request.map(|()| std::mem::take(body))).await {
         Ok(mut response) => {
-            headers::from_http1(response.headers_mut());
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Err(lost(target, &"it switched protocols without being asked to"));
+            }
+            headers::from_http1(&mut response);
             Ok(response.map(|body| (Source::Http1(body), Upstream::Http1(Box::new(connection)))))
         }
         Err(mut error) => match error.take_message() {
@@ -167,11 +176,12 @@ async fn over_http1(
                 Err(Setback::Closed)
             }
             None => {
-                let detail = error.into_error();
-                Err(lost(
-                    target,
-                    if detail.is_parse() { &"it answered with something that is not HTTP/1.1" } else { &"" },
-                ))
+                let error = error.into_error();
+                if error.is_user() {
+                    return Err(Setback::Fatal(BROKEN));
+                }
+                let parse = "it answered with something that is not HTTP/1.1";
+                Err(lost(target, if error.is_parse() { &parse } else { &"" }))
             }
         },
     }

@@ -1,5 +1,6 @@
 //! One client connection: finds out which HTTP it speaks, and starts an exchange for each request.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -8,10 +9,11 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
-use h2::{Reason, RecvStream};
+use h2::{Ping, PingPong, Reason, RecvStream};
 use http::header::{EXPECT, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -58,7 +60,7 @@ async fn sniff(mut stream: TcpStream) -> Option<(Sniffed, bool)> {
         }
     }
     let is_http2 = begin == *PREFACE;
-    Some((Sniffed { begin: Bytes::copy_from_slice(&begin[..read]), stream }, is_http2))
+    Some((Sniffed { begin: Bytes::copy_from_slice(&begin[..read]), stream, blocked: Rc::default() }, is_http2))
 }
 
 async fn http2(
@@ -80,6 +82,7 @@ async fn http2(
         .max_send_buffer_size(limits.stream_window as usize)
         .handshake::<_, Bytes>(stream);
     let Ok(Ok(mut connection)) = timeout(*handshake_timeout, handshake).await else { return };
+    let mut silent = Box::pin(silent(connection.ping_pong(), *handshake_timeout, settings.config.stall_timeout));
     let mut idle = Box::pin(tokio::time::sleep(*idle_timeout));
     let mut used = false;
     let mut draining = false;
@@ -102,6 +105,10 @@ async fn http2(
                 draining = true;
                 connection.graceful_shutdown();
             }
+            () = &mut silent => {
+                tracing::debug!(client = %client.address, "client answers no pings, its connection is cut");
+                return;
+            }
             () = &mut idle, if !draining => {
                 if std::mem::take(&mut used) || connection.has_streams() {
                     idle.as_mut().reset(Instant::now() + *idle_timeout);
@@ -111,6 +118,21 @@ async fn http2(
                 }
             }
         }
+    }
+}
+
+/// Returns when the client leaves a ping unanswered: at first within the time for a handshake, then, asked every
+/// minute, within that for a receiver that takes nothing. It may be gone, or it may hold the connection by never
+/// ending what it began.
+async fn silent(pings: Option<PingPong>, first: Duration, later: Duration) {
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    let (mut wait, mut patience) = (first / 2, first / 2);
+    loop {
+        tokio::time::sleep(wait).await;
+        if timeout(patience, pings.ping(Ping::opaque())).await.is_err() {
+            return;
+        }
+        (wait, patience) = (Duration::from_secs(60), later);
     }
 }
 
@@ -177,6 +199,7 @@ async fn http1(
     phase: &mut watch::Receiver<Phase>,
 ) {
     let config = &settings.config;
+    let blocked = stream.blocked.clone();
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (worker, client) = (worker.clone(), client.clone());
         async move {
@@ -197,6 +220,10 @@ async fn http1(
     );
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = stalled(&blocked, config.stall_timeout) => {
+            tracing::debug!(client = %client.address, "client takes nothing, its connection is cut");
+            return;
+        }
         stopping = phase.wait_for(|phase| *phase != Phase::Running) => {
             drop(stopping);
             connection.as_mut().graceful_shutdown();
@@ -208,10 +235,30 @@ async fn http1(
     }
 }
 
+/// Returns when nothing could be written for `limit`, give or take a quarter.
+async fn stalled(blocked: &Cell<Option<Instant>>, limit: Duration) {
+    while blocked.get().is_none_or(|since| since.elapsed() < limit) {
+        tokio::time::sleep(limit / 4).await;
+    }
+}
+
 /// A stream of which the beginning has been read.
 struct Sniffed {
     begin: Bytes,
     stream: TcpStream,
+    /// Since when the client has taken nothing of what is to be written.
+    blocked: Rc<Cell<Option<Instant>>>,
+}
+
+impl Sniffed {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.blocked.set(None);
+        } else if self.blocked.get().is_none() {
+            self.blocked.set(Some(Instant::now()));
+        }
+        written
+    }
 }
 
 impl AsyncRead for Sniffed {
@@ -227,7 +274,8 @@ impl AsyncRead for Sniffed {
 
 impl AsyncWrite for Sniffed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written)
     }
 
     fn poll_write_vectored(
@@ -235,7 +283,8 @@ impl AsyncWrite for Sniffed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {

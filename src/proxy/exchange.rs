@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::HeaderValue;
+use http::header::{HOST, HeaderValue};
 use http::{Method, Response, request};
 
 use super::body::RequestBody;
@@ -91,6 +91,13 @@ fn check(head: &request::Parts, settings: &Settings) -> Result<(), Failure> {
     }
     if head.method == Method::CONNECT {
         return Err(Failure::BadRequest("CONNECT is not carried: call the service by its name instead"));
+    }
+    // RFC 9112 sections 3.2 and 3.2.3: what could be read in two ways is not read at all.
+    if head.headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Failure::BadRequest("it has more than one `Host`"));
+    }
+    if head.uri.authority().is_some() && head.uri.scheme().is_none() {
+        return Err(Failure::BadRequest("its target is neither a path nor a whole URL"));
     }
     Ok(())
 }

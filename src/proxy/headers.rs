@@ -1,11 +1,11 @@
 //! What a proxy changes in a head on its way: RFC 9110 section 7.6, RFC 9113 section 8.2.2.
 
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Uri, Version, request};
+use http::{HeaderMap, Response, Uri, Version, request};
 
 use crate::registry::Protocol;
 
@@ -140,7 +140,13 @@ fn uri(scheme: Option<Scheme>, authority: Option<Authority>, path: Option<&PathA
 }
 
 /// Readies the head of an HTTP/1.1 response for the way to the client. HTTP/2 has nothing that would not pass.
-pub(super) fn from_http1(headers: &mut HeaderMap) {
+pub(super) fn from_http1<B>(response: &mut Response<B>) {
+    *response.version_mut() = Version::HTTP_11;
+    let headers = response.headers_mut();
+    // RFC 9112 section 6.3: a length beside a transfer coding does not count.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
     headers.remove(PROXY_AUTHENTICATE);
 }

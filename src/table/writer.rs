@@ -15,6 +15,9 @@ use super::{Config, Table, Unreadable};
 use crate::registry::format::Decoder;
 use crate::telemetry::Rarely;
 
+/// How many unreadable keys are logged at a time.
+const MOST_NAMED: usize = 20;
+
 /// How often it is looked whether connects to doubted instances failed, and whether readers let go what was replaced.
 const LOOK: Duration = Duration::from_secs(1);
 /// Of the keys under a prefix that cannot be read, one is logged no more often than this.
@@ -131,11 +134,13 @@ impl Writer {
             status.change(|status| {
                 let is_new = |key: &&Unreadable| status.unreadable.binary_search_by(|old| old.key.cmp(&key.key)).is_err();
                 if !Arc::ptr_eq(&status.unreadable, &unreadable)
-                    && let Some(Unreadable { key, reason }) = unreadable.iter().find(is_new)
+                    && unreadable.iter().any(|key| is_new(&key))
                     && complaint.due(now).is_some()
                 {
                     let (client, prefix, all) = (&status.client, &status.prefix, unreadable.len());
-                    tracing::warn!(%client, %prefix, all, key, reason, "a key cannot be read, or only in part");
+                    for Unreadable { key, reason } in unreadable.iter().filter(is_new).take(MOST_NAMED) {
+                        tracing::warn!(%client, %prefix, all, key, reason, "a key cannot be read, or only in part");
+                    }
                 }
                 if keys.is_listed() && !status.listed {
                     let (client, prefix, instances) = (&status.client, &status.prefix, keys.instances());

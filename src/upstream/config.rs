@@ -37,7 +37,7 @@ pub struct Config {
 /// What is accepted from an HTTP/2 peer. The same for both sides of the proxy, with other defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Most streams at a time on one connection. 1,000 to endpoints, 256 from clients; 1 to 1,000,000.
+    /// Most streams at a time on one connection. 1,000 to endpoints, 100 from clients; 1 to 1,000,000.
     pub max_streams: u32,
     /// Most bytes of one header list, counted as RFC 9113 section 6.5.2 does, 32 for each field added. 64 KiB; 4 KiB
     /// to 16 MiB.
@@ -59,7 +59,7 @@ impl Limits {
     };
     /// The defaults towards clients.
     pub const CLIENTS: Limits =
-        Limits { max_streams: 256, max_header_bytes: 64 << 10, stream_window: 256 << 10, connection_window: 4 << 20 };
+        Limits { max_streams: 100, max_header_bytes: 64 << 10, stream_window: 256 << 10, connection_window: 4 << 20 };
 
     /// Reads `limits`, with `base` for what is absent.
     pub fn read(section: &mut Section<'_>, base: &Limits) -> Limits {

@@ -229,11 +229,26 @@ async fn requests_that_could_be_smuggled_are_refused() {
         "GET / HTTP/1.1\r\nhost: web\r\nx-a : 1\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: new\r\nhost: web\r\n\r\n",
+        "GET new HTTP/1.1\r\nhost: web\r\n\r\n",
     ] {
         let said = raw(&bridges.scene, head).await;
         assert!(said.starts_with("HTTP/1.1 400"), "{head:?} got {said:?}");
     }
     assert_eq!(bridges.web.seen.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_client_s_broken_body_is_its_own_fault() {
+    let bridges = Bridges::new().await;
+    for service in ["web", "new"] {
+        let begin = format!("POST / HTTP/1.1\r\nhost: {service}\r\ntransfer-encoding: chunked\r\n\r\n");
+        let said = raw(&bridges.scene, &format!("{begin}2\r\nab\r\nZZ\r\n")).await;
+        assert!(said.starts_with("HTTP/1.1 400"), "{service}: {said:?}");
+        let labels = [&*format!("service=\"{service}\""), "outcome=\"bad_request\""];
+        let counted = bridges.scene.waypost.metric("waypost_exchanges_total", &labels).await;
+        assert!(counted > 0.0, "{service}");
+    }
 }
 
 /// Sends bytes as they are, and reads until the proxy has nothing more to say.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::harness::{
     Backend, Client, Scene,
@@ -93,4 +96,37 @@ async fn a_connection_that_says_nothing_is_closed() {
     let mut said = Vec::new();
     timeout(Duration::from_secs(5), silent.read_to_end(&mut said)).await.expect("it is closed").unwrap();
     assert!(said.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_what_it_began_is_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let scene = Scene::new("proxy: {handshake_timeout: 400ms, stall_timeout: 1s}\n").await;
+    // The preface, an empty SETTINGS frame, and the first byte of a HEADERS frame of 4,096.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for begin in [&preface[..24], preface, &[preface, &b"\0\x10\0\x01\x04\0\0\0\x01\x82"[..]].concat()] {
+        let mut slow = TcpStream::connect(scene.waypost.data).await.unwrap();
+        slow.write_all(begin).await.unwrap();
+        let mut said = Vec::new();
+        // Closed with unread bytes, it may also be reset.
+        let _ = timeout(Duration::from_secs(5), slow.read_to_end(&mut said)).await.expect("it is closed");
+    }
+    // One that answers pings may stay.
+    let client = scene.client().await;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(900) {
+        assert_eq!(client.unary("nobody").await.unwrap().status, 14);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_closed() {
+    use tokio::io::AsyncWriteExt;
+    let backend = Backend::http1("web").await;
+    let scene = Scene::with("web", &[&backend], "proxy: {stall_timeout: 1s}\n").await;
+    let mut stalled = TcpStream::connect(scene.waypost.data).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nhost: web\r\nx-count: 1000000\r\nx-size: {}\r\n\r\n", 1 << 16);
+    stalled.write_all(request.as_bytes()).await.unwrap();
+    crate::harness::until("the call to begin", || backend.seen.open() == 1).await;
+    crate::harness::until("the call to be cancelled", || backend.seen.open() == 0).await;
 }
