@@ -103,6 +103,17 @@ impl RequestBody {
         self.replayed = 0;
     }
 
+    /// Reads on without use, until the end or until it is too much to be worth it.
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.kept_bytes <= KEPT {
+            match ready!(self.source.poll_frame(cx)) {
+                Some(Ok(frame)) => self.kept_bytes += frame.data_ref().map_or(0, Bytes::len),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
     fn keep(&mut self, data: &Bytes) {
         if self.incomplete {
             return;

@@ -30,6 +30,10 @@ use super::pump::{Pump, PumpError};
 use super::worker::Worker;
 use super::{Config, Phase, Settings, headers};
 
+/// How long the rest of a short request that was answered early is waited for. To reset it instead is allowed, but
+/// what is on its way then counts against the connection, and a client that is often refused would lose it.
+const DRAIN: Duration = Duration::from_secs(1);
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a client until it goes, breaks the rules, or the proxy stops.
@@ -77,6 +81,8 @@ async fn http2(
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(limits.max_header_bytes)
         .max_pending_accept_reset_streams(settings.config.max_pending_resets)
+        // Remembered resets, so that what was on its way to a stream that we reset is no error of the client's.
+        .max_concurrent_reset_streams(1_000)
         .max_local_error_reset_streams(Some(settings.config.max_error_resets))
         .data_frame_budget(usize::try_from(settings.config.data_frame_budget).unwrap_or(usize::MAX))
         .max_send_buffer_size(limits.stream_window as usize)
@@ -164,20 +170,23 @@ fn stream_task(
             .await
         };
         let Some(response) = response else { return };
-        let (head, body) = response.into_parts();
-        let ended = body.is_end_stream();
+        let (head, response) = response.into_parts();
+        let ended = response.is_end_stream();
         let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
-        if ended {
-            return;
-        }
-        let mut pump = Pump::new(body, stream, stall_timeout);
-        match poll_fn(|cx| pump.poll(cx)).await {
-            Ok(()) | Err(PumpError::Sink(_) | PumpError::Reset(_)) => {}
-            Err(PumpError::Source(error)) => pump.reset(reason(&error)),
-            Err(PumpError::Stalled(_)) => {
-                pump.body.finish("stalled");
-                pump.reset(Reason::CANCEL);
+        if !ended {
+            let mut pump = Pump::new(response, stream, stall_timeout);
+            match poll_fn(|cx| pump.poll(cx)).await {
+                Ok(()) => {}
+                Err(PumpError::Sink(_) | PumpError::Reset(_)) => return,
+                Err(PumpError::Source(error)) => return pump.reset(reason(&error)),
+                Err(PumpError::Stalled(_)) => {
+                    pump.body.finish("stalled");
+                    return pump.reset(Reason::CANCEL);
+                }
             }
+        }
+        if !body.is_end_stream() {
+            let _ = timeout(DRAIN, poll_fn(|cx| body.poll_drain(cx))).await;
         }
     }
 }

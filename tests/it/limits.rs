@@ -120,6 +120,15 @@ async fn a_client_that_never_ends_what_it_began_is_closed() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_refused_thousands_of_times_keeps_its_connection() {
+    let scene = Scene::new("").await;
+    let client = scene.client().await;
+    for _ in 0..3_000 {
+        assert_eq!(client.unary("nobody").await.unwrap().status, 14);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_is_closed() {
     use tokio::io::AsyncWriteExt;
     let backend = Backend::http1("web").await;
