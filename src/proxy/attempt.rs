@@ -77,7 +77,9 @@ pub(super) async fn run(
         Ready::Http1(connection) => Start::Http1(connection),
         Ready::Connecting(connecting) => Start::Connecting(connecting),
     };
-    loop {
+    // Others may fill each connection that is waited for, until all that may be are open. Beyond that the endpoint
+    // closes them as fast as they are made.
+    for _ in 0..=upstream.max_connections {
         let connected = match start() {
             Start::Http2(Ok(sent)) => return over_http2(target, sent, body).await,
             Start::Http2(Err(_)) => return Err(Setback::Closed),
@@ -95,6 +97,7 @@ pub(super) async fn run(
             Err(error) => return Err(Setback::Connect(error)),
         }
     }
+    Err(Setback::Closed)
 }
 
 async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> Result<Answer, Setback> {
