@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -71,7 +70,7 @@ async fn http2(
     worker: &Rc<Worker>,
     stream: Sniffed,
     client: Rc<Client>,
-    settings: &Arc<Settings>,
+    settings: &Settings,
     phase: &mut watch::Receiver<Phase>,
 ) {
     let Config { limits, idle_timeout, handshake_timeout, .. } = &settings.config;
@@ -90,6 +89,8 @@ async fn http2(
     let Ok(Ok(mut connection)) = timeout(*handshake_timeout, handshake).await else { return };
     let mut silent = Box::pin(silent(connection.ping_pong(), *handshake_timeout, settings.config.stall_timeout));
     let mut idle = Box::pin(tokio::time::sleep(*idle_timeout));
+    // Made once: each of these waits takes a lock that all connections share.
+    let mut stopping = pin!(async { drop(phase.wait_for(|phase| *phase != Phase::Running).await) });
     let mut used = false;
     let mut draining = false;
     loop {
@@ -106,8 +107,7 @@ async fn http2(
                 }
                 None => return,
             },
-            stopping = phase.wait_for(|phase| *phase != Phase::Running), if !draining => {
-                drop(stopping);
+            () = &mut stopping, if !draining => {
                 draining = true;
                 connection.graceful_shutdown();
             }
@@ -160,7 +160,7 @@ fn stream_task(
                 return;
             }
         }
-        let stall_timeout = worker.settings().config.stall_timeout;
+        let stall_timeout = worker.stall_timeout();
         let response = {
             let mut exchange = pin!(exchange::handle(&worker, &mut head, &mut body, &client));
             poll_fn(|cx| match exchange.as_mut().poll(cx) {
@@ -204,7 +204,7 @@ async fn http1(
     worker: &Rc<Worker>,
     stream: Sniffed,
     client: Rc<Client>,
-    settings: &Arc<Settings>,
+    settings: &Settings,
     phase: &mut watch::Receiver<Phase>,
 ) {
     let config = &settings.config;

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{HOST, HeaderValue};
@@ -54,7 +53,7 @@ pub(super) async fn handle(
 
 async fn carry(
     worker: &Rc<Worker>,
-    settings: &Arc<Settings>,
+    settings: &Settings,
     head: &mut request::Parts,
     body: &mut RequestBody,
     client: &Client,

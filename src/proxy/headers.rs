@@ -48,23 +48,19 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// header.
 pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue) {
     let headers = &mut head.headers;
-    // HTTP/2 has none of these; a request that carries one was refused as malformed.
-    let wants_trailers = if head.version == Version::HTTP_2 {
-        headers.contains_key(TE)
-    } else {
-        let te = headers
+    // HTTP/2 has none of these, and no `te` but `trailers`; a request that carries one was refused as malformed.
+    if head.version != Version::HTTP_2 {
+        let wants_trailers = headers
             .get_all(TE)
             .iter()
             .filter_map(|te| te.to_str().ok())
             .any(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")));
         strip_hop_by_hop(headers);
         headers.remove(PROXY_AUTHORIZATION);
-        te
-    };
-    if wants_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    } else {
         headers.remove(TE);
+        if wants_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
     }
     // We answer that ourselves, as soon as we read the body.
     headers.remove(EXPECT);

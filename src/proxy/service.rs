@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::config;
@@ -27,16 +28,20 @@ struct View {
     subsets: HashMap<usize, (Subset, Choice)>,
 }
 
+/// Endpoints as this worker has them: a call counts itself here, and not where all workers would meet.
+#[derive(Default)]
+struct Snapshot(Arc<Endpoints>);
+
 /// Some endpoints and what picks among them.
 struct Choice {
-    endpoints: Arc<Endpoints>,
+    endpoints: Rc<Snapshot>,
     picker: Box<dyn Picker>,
 }
 
 /// An endpoint that was picked; it stays as it was then, whatever becomes of the table.
 #[derive(Clone)]
 pub(super) struct Picked {
-    endpoints: Arc<Endpoints>,
+    endpoints: Rc<Snapshot>,
     at: u32,
 }
 
@@ -44,7 +49,7 @@ impl Deref for Picked {
     type Target = Endpoint;
 
     fn deref(&self) -> &Endpoint {
-        &self.endpoints[self.at as usize]
+        &self.endpoints.0[self.at as usize]
     }
 }
 
@@ -62,7 +67,7 @@ pub(super) enum Nothing {
 impl Service {
     pub(super) fn new(slot: Arc<Slot>, settings: config::Service, stats: Arc<ServiceStats>, seed: u64) -> Self {
         let picker = settings.balancer.picker(seed);
-        let view = View { all: Choice { endpoints: Arc::default(), picker }, subsets: HashMap::new() };
+        let view = View { all: Choice { endpoints: Rc::default(), picker }, subsets: HashMap::new() };
         let service = Service { slot, settings, stats, seed, seen: Cell::new(0), view: RefCell::new(view) };
         service.refresh();
         service
@@ -78,12 +83,12 @@ impl Service {
         add(&self.stats.rebuilds);
         let endpoints = self.slot.endpoints();
         let mut view = self.view.borrow_mut();
-        let gone = view.all.endpoints.iter().map(|e| e.id).filter(|id| endpoints.get(*id).is_none()).collect();
+        let gone = view.all.endpoints.0.iter().map(|e| e.id).filter(|id| endpoints.get(*id).is_none()).collect();
         view.all.picker.update(&endpoints);
         for (subset, choice) in view.subsets.values_mut() {
             choice.update(members(&endpoints, subset));
         }
-        view.all.endpoints = endpoints;
+        view.all.endpoints = Rc::new(Snapshot(endpoints));
         gone
     }
 
@@ -94,7 +99,7 @@ impl Service {
 
     /// The endpoints now, for those who let go of all of them.
     pub(super) fn endpoints(&self) -> Arc<Endpoints> {
-        self.view.borrow().all.endpoints.clone()
+        self.view.borrow().all.endpoints.0.clone()
     }
 
     /// The endpoint for a call that has been tried at `tried` already.
@@ -102,8 +107,8 @@ impl Service {
         let View { all, subsets } = &mut *self.view.borrow_mut();
         let Some((place, subset)) = subset else { return all.pick(tried) };
         let new = || {
-            let mut choice = Choice { endpoints: Arc::default(), picker: self.settings.balancer.picker(self.seed) };
-            choice.update(members(&all.endpoints, subset));
+            let mut choice = Choice { endpoints: Rc::default(), picker: self.settings.balancer.picker(self.seed) };
+            choice.update(members(&all.endpoints.0, subset));
             (subset.clone(), choice)
         };
         let (known, choice) = subsets.entry(place).or_insert_with(new);
@@ -111,7 +116,7 @@ impl Service {
             (*known, *choice) = new();
         }
         match choice.pick(tried) {
-            Err(Nothing::Empty) if !all.endpoints.is_empty() => Err(Nothing::EmptySubset),
+            Err(Nothing::Empty) if !all.endpoints.0.is_empty() => Err(Nothing::EmptySubset),
             picked => picked,
         }
     }
@@ -124,18 +129,18 @@ fn members(endpoints: &Endpoints, subset: &Subset) -> Endpoints {
 impl Choice {
     fn update(&mut self, endpoints: Endpoints) {
         self.picker.update(&endpoints);
-        self.endpoints = Arc::new(endpoints);
+        self.endpoints = Rc::new(Snapshot(Arc::new(endpoints)));
     }
 
     fn pick(&mut self, tried: &[EndpointId]) -> Result<Picked, Nothing> {
-        if self.endpoints.is_empty() {
+        if self.endpoints.0.is_empty() {
             return Err(Nothing::Empty);
         }
         // Positions are of this view; a call that began before a change names endpoints by what lasts.
         let mut positions = [0u32; MOST_TRIED];
         let mut count = 0;
         for id in tried {
-            if let Ok(at) = self.endpoints.binary_search_by_key(id, |e| e.id) {
+            if let Ok(at) = self.endpoints.0.binary_search_by_key(id, |e| e.id) {
                 positions[count] = u32::try_from(at).unwrap_or(u32::MAX);
                 count += 1;
             }

@@ -30,7 +30,7 @@ pub(super) type Timer = Option<Pin<Box<Sleep>>>;
 /// Where a request is to go.
 pub(super) struct Target<'a> {
     pub(super) worker: &'a Rc<Worker>,
-    pub(super) settings: &'a Arc<Settings>,
+    pub(super) settings: &'a Settings,
     pub(super) service: &'a Rc<Service>,
     pub(super) subset: Option<SubsetChoice<'a>>,
     pub(super) by: Option<Instant>,

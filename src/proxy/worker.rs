@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,13 +31,24 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     index: usize,
     table: Table,
-    settings: RefCell<Arc<Settings>>,
+    settings: RefCell<Rc<Current>>,
     services: RefCell<HashMap<Arc<str>, Rc<Service>>>,
     pub(super) pool: RefCell<Pool<RequestBody>>,
     pub(super) trials: RefCell<Trials>,
     pub(super) unknown: Arc<ServiceStats>,
     stats: Stats,
     seed: u64,
+}
+
+/// The settings as this worker has them: an exchange counts itself here, and not where all workers would meet.
+pub(super) struct Current(Arc<Settings>);
+
+impl Deref for Current {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.0
+    }
 }
 
 /// What a worker is told from outside.
@@ -51,7 +63,7 @@ impl Worker {
         Worker {
             index,
             table,
-            settings: RefCell::new(settings),
+            settings: RefCell::new(Rc::new(Current(settings))),
             services: RefCell::default(),
             pool: RefCell::default(),
             trials: RefCell::default(),
@@ -106,8 +118,13 @@ impl Worker {
     }
 
     /// The settings now. An exchange keeps those that it began with.
-    pub(super) fn settings(&self) -> Arc<Settings> {
+    pub(super) fn settings(&self) -> Rc<Current> {
         self.settings.borrow().clone()
+    }
+
+    /// How long a receiver may take nothing.
+    pub(super) fn stall_timeout(&self) -> Duration {
+        self.settings.borrow().config.stall_timeout
     }
 
     /// This worker's view of a service, up to date.
@@ -164,7 +181,7 @@ impl Worker {
             }
             kept
         });
-        self.settings.replace(settings);
+        self.settings.replace(Rc::new(Current(settings)));
     }
 
     fn let_go(&self, service: &Service) {

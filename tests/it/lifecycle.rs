@@ -14,6 +14,17 @@ use crate::harness::{
     eventually, grpc, until,
 };
 
+/// Waits until no new connection is taken.
+async fn port_closes(scene: &Scene) {
+    eventually("the port to close", || async {
+        match TcpStream::connect(scene.waypost.data).await {
+            Ok(_) => Err("open"),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn sigterm_lets_a_stream_finish_and_exits_with_zero() {
     let backend = Backend::h2c("one").await;
@@ -26,13 +37,7 @@ async fn sigterm_lets_a_stream_finish_and_exits_with_zero() {
     body.frame().await.unwrap().unwrap();
 
     scene.waypost.signal("TERM").await;
-    eventually("the port to close", || async {
-        match TcpStream::connect(scene.waypost.data).await {
-            Ok(_) => Err("open"),
-            Err(_) => Ok(()),
-        }
-    })
-    .await;
+    port_closes(&scene).await;
     // The stream goes on, and new calls on the connection are turned away for the client to take elsewhere.
     sender.send(Frame::data(grpc::frame(b"after"))).await.unwrap();
     let frame = body.frame().await.unwrap().unwrap();
@@ -67,13 +72,7 @@ async fn a_second_signal_ends_at_once() {
     let mut scene = Scene::with("greeter", &[&backend], "proxy: {grace: 10m}\n").await;
     let _stream = open_stream(&scene, &backend).await;
     scene.waypost.signal("TERM").await;
-    eventually("the port to close", || async {
-        match TcpStream::connect(scene.waypost.data).await {
-            Ok(_) => Err("open"),
-            Err(_) => Ok(()),
-        }
-    })
-    .await;
+    port_closes(&scene).await;
     scene.waypost.signal("INT").await;
     scene.waypost.ended(Duration::from_secs(5)).await;
 }
