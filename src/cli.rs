@@ -2,7 +2,9 @@
 //! of the house together, and turns what goes wrong into an exit code.
 
 mod check;
+mod etcd;
 mod print;
+mod process;
 mod reload;
 mod run;
 mod settings;
@@ -40,6 +42,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Etcd(etcd::Arguments),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -60,15 +63,18 @@ enum Failure {
     /// The answer could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
-    /// The proxy could not run.
+    /// The arguments do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// What was asked for could not run.
     #[error(transparent)]
-    Run(#[from] run::Error),
+    Run(#[from] process::Error),
 }
 
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) => 2,
+            Failure::Config(_) | Failure::Usage(_) => 2,
             // Who closes the pipe, such as `head`, has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Failure::Output(_) | Failure::Run(_) => 1,
@@ -94,6 +100,7 @@ pub fn main<'a>(
     };
     let result = match command {
         Command::Run(arguments) => run::run(arguments, environment),
+        Command::Etcd(arguments) => etcd::run(&arguments),
         Command::Config(Config::Check(arguments)) => check::run(&arguments, out),
         Command::Config(Config::Print(arguments)) => print::run(arguments, environment, out),
     };

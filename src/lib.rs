@@ -11,7 +11,7 @@
 //! * [`upstream`], [`route`]: connections to endpoints, and which service a request is for;
 //! * [`table`]: what is registered, kept current by watching etcd;
 //! * [`registry`]: instances and the formats in which they are registered;
-//! * [`etcd`]: the connection to etcd.
+//! * [`etcd`]: the connection to etcd; [`embedded`]: an etcd for development, in memory.
 //!
 //! [`config`] and [`telemetry`] stand below all of them.
 
@@ -22,6 +22,8 @@ pub mod balance;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod etcd;
 #[cfg(feature = "proxy")]
 pub mod proxy;

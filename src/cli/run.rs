@@ -2,19 +2,17 @@
 //! when told to stop.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::process::{self, Error, Stop, listen};
 use super::sources::Given;
 use super::{Failure, Outcome, Reloader, Settings, Sources};
 use crate::admin::{self, PrefixReadiness, Readiness};
@@ -23,9 +21,6 @@ use crate::proxy::{self, Proxy};
 use crate::route::Router;
 use crate::table::{self, PrefixStatus, Source, Table};
 use crate::telemetry::{LogHandle, Registry, init_log, names};
-
-/// Threads for all that carries no calls: etcd, the table, the admin server, accepting connections.
-const CONTROL_THREADS: usize = 2;
 
 /// Run the proxy until SIGTERM or Ctrl-C.
 ///
@@ -43,36 +38,29 @@ pub(super) struct Arguments {
     given: Given,
 }
 
-/// Why the proxy could not run.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// A listener could not be opened.
-    #[error("cannot listen on {address}: {source}; choose another address with {key}")]
-    Listen { key: &'static str, address: SocketAddr, source: io::Error },
-    /// Threads, timers or signals are not to be had.
-    #[error("cannot start: {0}")]
-    Start(#[from] io::Error),
-}
-
 pub(super) fn run(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
     let (reloader, settings) = Reloader::start(Sources::new(arguments.given, environment))?;
     let log = init_log(&settings.borrow().log);
-    let mut control = Builder::new_multi_thread();
-    let control = control.worker_threads(CONTROL_THREADS).thread_name("control").enable_all();
-    let control = control.build().map_err(Error::Start)?;
-    let outcome = control.block_on(serve(reloader, settings, &log));
-    // What is still open was given its time.
-    control.shutdown_background();
-    Ok(outcome?)
+    process::run(async {
+        let now = settings.borrow().clone();
+        let data = listen("proxy", "proxy.listen", now.proxy.listen).await?;
+        let admin = listen("admin", "admin.listen", now.admin.listen).await?;
+        serve(reloader, settings, &log, data, admin).await
+    })??;
+    Ok(())
 }
 
-/// Runs everything until a signal asks to stop, and stops it.
-async fn serve(reloader: Reloader, mut settings: watch::Receiver<Arc<Settings>>, log: &LogHandle) -> Result<(), Error> {
+/// Runs everything on these listeners until a signal asks to stop, and stops it.
+pub(super) async fn serve(
+    reloader: Reloader,
+    mut settings: watch::Receiver<Arc<Settings>>,
+    log: &LogHandle,
+    data: TcpListener,
+    admin: TcpListener,
+) -> Result<(), Error> {
     let mut stop = Stop::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut now = settings.borrow_and_update().clone();
-    let data = listen("proxy", "proxy.listen", now.proxy.listen).await?;
-    let admin = listen("admin", "admin.listen", now.admin.listen).await?;
 
     let registry = Registry::default();
     let reloads = Reloads::new(&registry);
@@ -131,12 +119,6 @@ async fn serve(reloader: Reloader, mut settings: watch::Receiver<Arc<Settings>>,
     Ok(())
 }
 
-async fn listen(what: &str, key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { key, address, source })?;
-    tracing::info!(what, address = %listener.local_addr()?, "listening");
-    Ok(listener)
-}
-
 /// What the data plane needs of the settings.
 fn carrying(settings: &Settings, table: &Table) -> proxy::Settings {
     let table = table.clone();
@@ -146,26 +128,6 @@ fn carrying(settings: &Settings, table: &Table) -> proxy::Settings {
         services: settings.services.clone(),
         access_log: settings.log.access,
         ready: Box::new(move || table.ready()),
-    }
-}
-
-/// The signals that ask to stop.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for the next of them. Cancel-safe.
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

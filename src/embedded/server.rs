@@ -1,0 +1,174 @@
+//! Listening: connections, what is asked of a server beside its API, and the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower_service::Service as _;
+
+use super::VERSION;
+use super::error::Error;
+use super::faults::Faults;
+use super::service::routes;
+use super::shared::{Shared, Signal};
+
+/// Connections at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 1_024;
+/// Streams at a time on a connection. Go's client opens one for each context in which it watches.
+const STREAMS: u32 = 10_000;
+/// How often a silent client is asked for a sign of life, and how long it may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(20));
+/// After an accept that failed, such as for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How often a watch that asks for it is told that nothing happened; etcd's default.
+const PROGRESS_NOTIFY: Duration = Duration::from_mins(10);
+
+/// A running server. Dropping it closes all connections; what it held is gone.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves on this listener, on the tokio runtime that it is called on.
+    ///
+    /// # Errors
+    ///
+    /// Only if the listener has no local address.
+    pub fn start(listener: TcpListener) -> io::Result<Self> {
+        Server::with_progress_notify(listener, PROGRESS_NOTIFY)
+    }
+
+    /// The same with another interval than etcd's ten minutes between notices of progress, for those watches that ask
+    /// for such notices. The interval must not be zero.
+    ///
+    /// # Errors
+    ///
+    /// Only if the listener has no local address.
+    pub fn with_progress_notify(listener: TcpListener, interval: Duration) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::new(format!("http://{address}"), interval));
+        let serving = shared.clone();
+        let task = tokio::spawn(async move {
+            tokio::join!(accept(listener, serving.clone()), serving.expire_leases());
+        });
+        Ok(Server { address, shared, task })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The handle that makes it misbehave.
+    pub fn faults(&self) -> Faults {
+        Faults { shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Accepts for ever. Dropped, it takes all connections with it.
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let routes = routes(&shared);
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        // None only if the semaphore were closed, which nobody does.
+        let permit = room.clone().acquire_owned().await.ok();
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the embedded registry cannot accept a connection");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let serving = connection(stream, routes.clone(), shared.clone());
+        connections.spawn(async move {
+            serving.await;
+            drop(permit);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: TcpStream, routes: Routes, shared: Arc<Shared>) {
+    // Small answers should not wait for each other; without it, they only come later.
+    let _ = stream.set_nodelay(true);
+    let mut signal = shared.subscribe();
+    let service = service_fn(move |request| answer(request, routes.clone(), shared.clone()));
+    let mut builder = Builder::new(TokioExecutor::new());
+    let (interval, timeout) = KEEP_ALIVE;
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(timeout);
+    tokio::select! {
+        // How a client ends its connection is its own affair.
+        _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+        () = cut(&mut signal) => {}
+    }
+}
+
+/// Ready when the connections are cut that are there now.
+async fn cut(signal: &mut watch::Receiver<Signal>) {
+    let began = signal.borrow().connections;
+    // An error means that the server is gone.
+    let _ = signal.wait_for(|signal| signal.connections != began).await;
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    mut routes: Routes,
+    shared: Arc<Shared>,
+) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path();
+    if let Some(json) = beside_the_api(path) {
+        let body = Body::new(Full::new(Bytes::from(json)));
+        let mut response = Response::new(body);
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        return Ok(response);
+    }
+    if let Some(status) = shared.orders.meet(path).await {
+        return Ok(status.into_http());
+    }
+    // The service has no stubs here. Nobody can log in, and there is nothing to administrate.
+    if path.starts_with("/etcdserverpb.Auth/") {
+        return Ok(Status::from(Error::AuthNotEnabled).into_http());
+    }
+    routes.call(request).await
+}
+
+/// What people and scripts ask a member with curl.
+fn beside_the_api(path: &str) -> Option<String> {
+    match path {
+        "/health" => Some(r#"{"health":"true","reason":""}"#.to_owned()),
+        "/version" => Some(format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"3.5.0"}}"#)),
+        _ => None,
+    }
+}
