@@ -2,6 +2,7 @@
 //! of the house together, and turns what goes wrong into an exit code.
 
 mod check;
+mod demo;
 mod etcd;
 mod print;
 mod process;
@@ -27,6 +28,7 @@ const EXIT_CODES: &str = "Exit codes:
   2  the arguments or the configuration are wrong
 
 Examples:
+  waypost demo
   waypost run
   waypost run --config waypost.yaml
   waypost config check waypost.yaml";
@@ -42,6 +44,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Demo(demo::Arguments),
     Etcd(etcd::Arguments),
     /// Check or print the configuration.
     #[command(subcommand)]
@@ -66,6 +69,9 @@ enum Failure {
     /// The arguments do not fit together.
     #[error("{0}")]
     Usage(String),
+    /// The demo could not go on.
+    #[error("the demo cannot go on: {0}")]
+    Demo(String),
     /// What was asked for could not run.
     #[error(transparent)]
     Run(#[from] process::Error),
@@ -77,7 +83,7 @@ impl Failure {
             Failure::Config(_) | Failure::Usage(_) => 2,
             // Who closes the pipe, such as `head`, has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::Output(_) | Failure::Run(_) => 1,
+            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) => 1,
         }
     }
 }
@@ -100,6 +106,7 @@ pub fn main<'a>(
     };
     let result = match command {
         Command::Run(arguments) => run::run(arguments, environment),
+        Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Etcd(arguments) => etcd::run(&arguments),
         Command::Config(Config::Check(arguments)) => check::run(&arguments, out),
         Command::Config(Config::Print(arguments)) => print::run(arguments, environment, out),

@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod connect;
 mod error;
+mod lease;
 mod members;
 mod metrics;
 mod sync;

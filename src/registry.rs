@@ -4,4 +4,5 @@ mod clip;
 pub mod format;
 mod instance;
 
+pub(crate) use clip::clip;
 pub use instance::{Address, AddressError, Instance, Protocol};

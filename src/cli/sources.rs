@@ -83,6 +83,13 @@ impl Sources {
         Sources { file, arguments: given.arguments(), environment }
     }
 
+    /// These values for these keys, and nothing else.
+    pub(super) fn with(values: &[(&str, String)]) -> Self {
+        let argument =
+            |(key, value): &(&str, String)| Argument { flag: "demo".into(), key: (*key).into(), value: value.clone() };
+        Sources { arguments: values.iter().map(argument).collect(), ..Sources::default() }
+    }
+
     /// The file, if there is one.
     pub fn path(&self) -> Option<&PathBuf> {
         self.file.as_ref()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use etcd_client::{DeleteOptions, GetOptions};
+use etcd_client::{DeleteOptions, GetOptions, PutOptions};
 
 use super::connect::Dialer;
 use super::error::{Cause, Error};
@@ -99,16 +99,17 @@ impl Client {
         }
     }
 
-    /// Writes a key without a lease.
+    /// Writes a key that lives as long as `lease`; 0 is none, and takes the key off the lease that it hung on.
     ///
     /// # Errors
     ///
-    /// As any call.
-    pub async fn put(&self, key: &[u8], value: &[u8]) -> Result<Header, Error> {
+    /// As any call. That there is no such lease is one.
+    pub async fn put(&self, key: &[u8], value: &[u8], lease: i64) -> Result<Header, Error> {
         let response = self
             .call(Operation::Put, |client| {
                 let (mut kv, key, value) = (self.kv(&client), key.to_vec(), value.to_vec());
-                async move { kv.put(key, value, None).await }
+                let options = PutOptions::new().with_lease(lease);
+                async move { kv.put(key, value, Some(options)).await }
             })
             .await?;
         Ok(response.0.header.unwrap_or_default().into())

@@ -25,6 +25,12 @@ pub enum Operation {
     Authenticate,
     /// Asking for the members of the cluster.
     MemberList,
+    /// Granting a lease.
+    LeaseGrant,
+    /// Letting a lease live anew.
+    LeaseKeepAlive,
+    /// Ending a lease.
+    LeaseRevoke,
 }
 
 impl fmt::Display for Operation {
@@ -36,6 +42,9 @@ impl fmt::Display for Operation {
             Operation::Watch => "watch",
             Operation::Authenticate => "authenticate",
             Operation::MemberList => "member_list",
+            Operation::LeaseGrant => "lease_grant",
+            Operation::LeaseKeepAlive => "lease_keep_alive",
+            Operation::LeaseRevoke => "lease_revoke",
         })
     }
 }

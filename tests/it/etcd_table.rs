@@ -24,13 +24,13 @@ fn client(etcd: &Etcd) -> Client {
     configured(etcd::Config { endpoints, ..etcd::Config::default() })
 }
 
-fn configured(config: etcd::Config) -> Client {
+pub fn configured(config: etcd::Config) -> Client {
     let quick = etcd::Config { call_timeout: Duration::from_secs(2), ..config };
     Client::new("default", quick, etcd::Metrics::default())
 }
 
 /// Settings under which silence is noticed soon.
-fn quick() -> Config {
+pub fn quick() -> Config {
     Config { silence: Duration::from_secs(3), ..Config::default() }
 }
 
@@ -39,7 +39,7 @@ fn source(client: &Client, prefix: &str) -> Source {
 }
 
 /// A table of one prefix, when it has been listed and is being watched.
-async fn start(client: &Client, prefix: &str, config: Config) -> (Table, Tasks) {
+pub async fn start(client: &Client, prefix: &str, config: Config) -> (Table, Tasks) {
     let (table, tasks) = table::start(vec![source(client, prefix)], config).await;
     until(&table, |table| table.ready() && state(table).watching).await;
     (table, tasks)
@@ -47,7 +47,7 @@ async fn start(client: &Client, prefix: &str, config: Config) -> (Table, Tasks) 
 
 /// Waits until the table is as wanted. It is looked at when it changes, and now and then for what changes unannounced.
 #[track_caller]
-fn until(table: &Table, is: impl Fn(&Table) -> bool) -> impl Future<Output = ()> {
+pub fn until(table: &Table, is: impl Fn(&Table) -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
         let mut changes = table.subscribe();
@@ -61,12 +61,12 @@ fn until(table: &Table, is: impl Fn(&Table) -> bool) -> impl Future<Output = ()>
 }
 
 /// The one prefix.
-fn state(table: &Table) -> PrefixStatus {
+pub fn state(table: &Table) -> PrefixStatus {
     table.prefixes().remove(0)
 }
 
 /// How many endpoints a service has, 0 if it is not known.
-fn count(table: &Table, service: &str) -> usize {
+pub fn count(table: &Table, service: &str) -> usize {
     table.slot(service).map_or(0, |slot| slot.endpoints().len())
 }
 
@@ -76,8 +76,8 @@ fn addresses(endpoints: &Endpoints) -> Vec<String> {
     addresses
 }
 
-async fn put(client: &Client, key: &str, value: &str) {
-    client.put(key.as_bytes(), value.as_bytes()).await.unwrap();
+pub async fn put(client: &Client, key: &str, value: &str) {
+    client.put(key.as_bytes(), value.as_bytes(), 0).await.unwrap();
 }
 
 async fn delete(client: &Client, key: &str) {

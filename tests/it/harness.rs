@@ -4,7 +4,9 @@
 
 pub mod backend;
 pub mod client;
+pub mod embedded;
 pub mod etcd;
+pub mod etcdctl;
 pub mod grpc;
 pub mod load;
 pub mod process;
@@ -17,6 +19,7 @@ use std::{fmt::Debug, future::Future, time::Duration};
 pub use backend::Backend;
 pub use client::Client;
 pub use etcd::{Etcd, Version};
+pub use etcdctl::Etcdctl;
 pub use load::{Load, Rate, STEADY};
 pub use scene::Scene;
 pub use waypost::Waypost;

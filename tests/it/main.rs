@@ -12,6 +12,7 @@ mod clients;
 mod curl;
 mod demo;
 mod discovery;
+mod embedded;
 mod endpoint_tls;
 mod etcd_table;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]

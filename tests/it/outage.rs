@@ -27,8 +27,10 @@ async fn a_member_that_says_nothing_is_left() {
     let frozen = etcd.leader().await;
     etcd.freeze(frozen).await;
     let other = (frozen + 1) % 3;
-    eventually("another leader", || async { etcd.try_ctl(other, &["put", "/services/greeter/one", &one.url()]).await })
-        .await;
+    eventually("another leader", || async {
+        etcd.etcdctl(other).run(&["put", "/services/greeter/one", &one.url()]).await
+    })
+    .await;
     let scene = Scene { waypost, etcd };
     scene.reaches("greeter", "one").await;
     etcd = scene.etcd;

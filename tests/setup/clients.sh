@@ -1,5 +1,5 @@
 #!/bin/sh
-# The clients that the tests run: curl, and Node's gRPC in .tools/node. (Python's comes with etcd.sh.)
+# The clients that the tests run: curl, and Node's gRPC and etcd client in .tools/node. (Python's come with etcd.sh.)
 . "$(dirname "$0")/lib.sh"
 
 missing=
@@ -11,8 +11,8 @@ command -v npm >/dev/null || missing="$missing npm"
 list=$ROOT/tests/clients/node
 node=$TOOLS/node
 wanted="$(fingerprint "$list/package.json" "$list/package-lock.json") $(node --version)"
-if ! is_done node "$wanted" || ! [ -d "$node/node_modules/@grpc/grpc-js" ]; then
-    say "installing Node's gRPC into .tools/node"
+if ! is_done node "$wanted" || ! [ -d "$node/node_modules/etcd3" ]; then
+    say "installing Node's gRPC and etcd client into .tools/node"
     rm -rf "$node"
     mkdir -p "$node"
     cp "$list/package.json" "$list/package-lock.json" "$node"

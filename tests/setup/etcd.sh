@@ -1,6 +1,6 @@
 #!/bin/sh
 # Real etcd servers, unpacked into .tools; no system service is ever installed or started:
-#   .tools/python          a virtual environment that carries etcd and etcdctl 3.5.1, and Python's gRPC
+#   .tools/python          a virtual environment that carries etcd and etcdctl 3.5.1, and Python's gRPC and etcd client
 #   .tools/etcd-debian     the etcd of this Debian or Ubuntu (3.4 on Debian 12 and Ubuntu 24.04)
 . "$(dirname "$0")/lib.sh"
 
@@ -12,7 +12,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing="python3 python3-venv
 requirements=$ROOT/tests/clients/python/requirements.txt
 wanted="$(fingerprint "$requirements") $(python3 --version)"
 if ! is_done python "$wanted" || ! [ -x "$TOOLS/python/bin/etcd" ]; then
-    say "making .tools/python: etcd 3.5.1 and Python's gRPC"
+    say "making .tools/python: etcd 3.5.1, and Python's gRPC and etcd client"
     rm -rf "$TOOLS/python"
     python3 -m venv "$TOOLS/python"
     "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Decoded, LONGEST_SERVICE, Place, raw, url};
-use crate::registry::clip::clip;
+use crate::registry::clip;
 use crate::registry::{Address, Instance, Protocol};
 
 /// Where an instance listens, with what its address says of the way to talk to it.

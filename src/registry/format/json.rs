@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Place;
 use super::draft::{Draft, Location, text};
-use crate::registry::clip::clip;
+use crate::registry::clip;
 
 pub(super) fn is_it(fields: &Map<String, Value>) -> bool {
     fields.contains_key("address") || fields.contains_key("host")

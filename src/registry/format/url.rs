@@ -3,7 +3,7 @@
 use super::draft::{Draft, Location};
 use super::{Place, raw};
 use crate::registry::Protocol;
-use crate::registry::clip::clip;
+use crate::registry::clip;
 
 pub(super) fn read(place: &Place<'_>, value: &str) -> Result<Draft, String> {
     Ok(Draft::new(place, location(value, None)?))

@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::{
-    PATIENCE, client, eventually,
-    process::{Process, run},
+    PATIENCE, client,
+    etcdctl::Etcdctl,
+    eventually,
+    process::Process,
     tools::{Folder, tool},
 };
 
@@ -42,7 +44,8 @@ impl Version {
         }
     }
 
-    fn ctl(self) -> PathBuf {
+    /// Its etcdctl.
+    pub fn ctl(self) -> PathBuf {
         match self {
             Self::Debian => tool("etcd-debian/etcdctl", "setup-test"),
             _ => tool("python/bin/etcdctl", "setup-test"),
@@ -140,7 +143,9 @@ impl Etcd {
                 if self.members[at].process.is_none() {
                     continue;
                 }
-                let Ok(status) = self.try_ctl(at, &["endpoint", "status", "--write-out=json"]).await else { continue };
+                let Ok(status) = self.etcdctl(at).run(&["endpoint", "status", "--write-out=json"]).await else {
+                    continue;
+                };
                 let status: serde_json::Value = serde_json::from_str(&status).unwrap();
                 let status = &status[0]["Status"];
                 if status["leader"] == status["header"]["member_id"] {
@@ -187,27 +192,15 @@ impl Etcd {
         }
     }
 
-    fn ctl_command(&self, at: usize, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.version.ctl());
-        command.env("ETCDCTL_API", "3").arg(format!("--endpoints=127.0.0.1:{}", self.members[at].client));
-        command.args(arguments);
-        command
-    }
-
-    /// Runs etcdctl on one member.
-    pub async fn try_ctl(&self, at: usize, arguments: &[&str]) -> Result<String, String> {
-        let output = self.ctl_command(at, arguments).kill_on_drop(true).output().await.unwrap();
-        if output.status.success() {
-            Ok(String::from_utf8(output.stdout).unwrap())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+    /// etcdctl for one member.
+    pub fn etcdctl(&self, at: usize) -> Etcdctl {
+        Etcdctl { version: self.version, server: self.address(at) }
     }
 
     /// Runs etcdctl on the first member that runs, and returns what it printed.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         let at = self.members.iter().position(|member| member.process.is_some()).expect("a member runs");
-        run("etcdctl", PATIENCE, &mut self.ctl_command(at, arguments)).await
+        self.etcdctl(at).run(arguments).await.unwrap()
     }
 
     /// Puts a key.
@@ -232,9 +225,8 @@ impl Etcd {
     }
 
     /// Keeps a lease alive until what is returned is dropped.
-    pub fn keep_alive(&self, lease: &str) -> Child {
-        let mut command = self.ctl_command(0, &["lease", "keep-alive", lease]);
-        command.stdout(process::Stdio::null()).stderr(process::Stdio::null()).kill_on_drop(true).spawn().unwrap()
+    pub fn keep_alive(&self, lease: &str) -> Process {
+        self.etcdctl(0).start(&["lease", "keep-alive", lease])
     }
 }
 
