@@ -1,0 +1,14 @@
+//! The contract of etcd's API on the servers at hand: `make interop` runs it on current ones.
+
+use crate::{
+    contract::{self, Failures, Target},
+    harness::Version,
+};
+
+/// Runs an area on every server that has to keep the contract, each time on a fresh one.
+async fn everywhere(area: impl AsyncFn(&Target) -> Failures) {
+    let failures = contract::on_real(Version::LOCAL, &area).await;
+    contract::none(&failures);
+}
+
+contract::tests!(everywhere);
