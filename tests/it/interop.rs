@@ -7,6 +7,9 @@
 
 #[path = "interop/conformance.rs"]
 mod conformance;
+mod contract;
+#[path = "interop/contract.rs"]
+mod contract_current;
 #[path = "interop/etcd.rs"]
 mod etcd;
 #[path = "interop/go.rs"]

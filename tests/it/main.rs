@@ -9,6 +9,8 @@ mod answers;
 mod balancing;
 mod calls;
 mod clients;
+mod contract;
+mod contract_local;
 mod curl;
 mod demo;
 mod discovery;
