@@ -7,9 +7,8 @@ help: ## list these commands
 
 setup-demo: ## install what the demo needs
 	@$(SETUP)/build.sh
-	@$(SETUP)/etcd.sh
 
-demo: setup-demo ## run the proxy between a client and two instances registered in a real etcd
+demo: setup-demo ## show everything: services that come and go, calls, locks; needs no etcd
 	@$(SETUP)/demo.sh
 
 setup-test: ## install what the tests need
