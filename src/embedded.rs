@@ -5,6 +5,20 @@
 //! contract suite runs against it and against real etcd 3.4, 3.5 and 3.6. So etcdctl (also its `lock` and `elect`), the
 //! clients of Go, Python, Node and Rust, and Waypost itself work with it. [`Faults`] make it misbehave on command.
 //!
+//! ```
+//! use waypost::embedded::{Code, Config, Server};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> std::io::Result<()> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let server = Server::start(listener, Config::default())?;
+//! println!("etcdctl --endpoints {} get --prefix /", server.address());
+//! // The next put fails; the one after that does not.
+//! server.faults().refuse("KV/Put", Code::Unavailable, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What is different from an etcd:
 //!
 //! * It is alone: members cannot be added, removed or promoted, and leadership cannot be moved. There are no snapshots.
@@ -26,7 +40,7 @@ mod store;
 mod watchers;
 
 pub use faults::{Faults, Impossible};
-pub use server::Server;
+pub use server::{Config, Server};
 pub use tonic::Code;
 
 /// The name of the only member.

@@ -59,7 +59,7 @@ async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
     ]);
     let (reloader, settings) = Reloader::start(sources)?;
     let log = init_log(&settings.borrow().log);
-    let registry = embedded::Server::start(registry).map_err(process::Error::from)?;
+    let registry = embedded::Server::start(registry, embedded::Config::default()).map_err(process::Error::from)?;
     introduce(out, registry_at, data_at, admin_at)?;
 
     let (lines, mut said) = mpsc::channel(LINES);

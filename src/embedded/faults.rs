@@ -1,5 +1,7 @@
 //! Faults on command, for tests of what follows a registry: each is one that real clusters have had.
 
+mod document;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 

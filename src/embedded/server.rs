@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -35,8 +35,25 @@ const STREAMS: u32 = 10_000;
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(20));
 /// After an accept that failed, such as for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// How often a watch that asks for it is told that nothing happened; etcd's default.
-const PROGRESS_NOTIFY: Duration = Duration::from_mins(10);
+/// The largest document of faults, in bytes.
+const DOCUMENT: usize = 64 << 10;
+
+/// How a server behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How often a watch that asks for notices of progress is told that nothing happened. Default 10 min, as in etcd;
+    /// not zero.
+    pub progress_notify: Duration,
+    /// Whether whoever reaches the port may order [`Faults`] by a `POST` of a document in YAML or JSON to `/faults`.
+    /// Default false.
+    pub faults_over_http: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { progress_notify: Duration::from_mins(10), faults_over_http: false }
+    }
+}
 
 /// A running server. Dropping it closes all connections; what it held is gone.
 #[derive(Debug)]
@@ -52,19 +69,9 @@ impl Server {
     /// # Errors
     ///
     /// Only if the listener has no local address.
-    pub fn start(listener: TcpListener) -> io::Result<Self> {
-        Server::with_progress_notify(listener, PROGRESS_NOTIFY)
-    }
-
-    /// The same with another interval than etcd's ten minutes between notices of progress, for those watches that ask
-    /// for such notices. The interval must not be zero.
-    ///
-    /// # Errors
-    ///
-    /// Only if the listener has no local address.
-    pub fn with_progress_notify(listener: TcpListener, interval: Duration) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, config: Config) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(format!("http://{address}"), interval));
+        let shared = Arc::new(Shared::new(format!("http://{address}"), config));
         let serving = shared.clone();
         let task = tokio::spawn(async move {
             tokio::join!(accept(listener, serving.clone()), serving.expire_leases());
@@ -149,10 +156,15 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path();
     if let Some(json) = beside_the_api(path) {
-        let body = Body::new(Full::new(Bytes::from(json)));
-        let mut response = Response::new(body);
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-        return Ok(response);
+        return Ok(text(StatusCode::OK, "application/json", json));
+    }
+    if path == "/faults" && shared.config.faults_over_http {
+        return Ok(faults(request, shared).await);
+    }
+    let kind = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    if !kind.starts_with(b"application/grpc") {
+        let what = "this is etcd's v3 API over gRPC, and /health and /version; there is no JSON gateway\n";
+        return Ok(text(StatusCode::NOT_FOUND, "text/plain", what.to_owned()));
     }
     if let Some(status) = shared.orders.meet(path).await {
         return Ok(status.into_http());
@@ -171,4 +183,30 @@ fn beside_the_api(path: &str) -> Option<String> {
         "/version" => Some(format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"3.5.0"}}"#)),
         _ => None,
     }
+}
+
+/// Carries out a document of faults. Pages in a browser name their origin, and have no business here.
+async fn faults(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
+    if request.method() != Method::POST || request.headers().contains_key(header::ORIGIN) {
+        let how = "order faults with a POST, such as: curl -d 'cut_watches: true'\n";
+        return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", how.to_owned());
+    }
+    let outcome = match Limited::new(request.into_body(), DOCUMENT).collect().await {
+        Ok(body) => {
+            let document = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+            Faults { shared }.carry_out(document).map_err(|refused| refused.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    match outcome {
+        Ok(()) => text(StatusCode::OK, "text/plain", "done\n".to_owned()),
+        Err(why) => text(StatusCode::BAD_REQUEST, "text/plain", why + "\n"),
+    }
+}
+
+fn text(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(text))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
 }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::faults::Orders;
+use super::server::Config;
 use super::store::Store;
 
 /// How often leases are looked at; etcd does so twice as rarely.
@@ -31,16 +32,15 @@ pub(super) struct Shared {
     pub(super) orders: Orders,
     /// Where the server can be reached.
     pub(super) url: String,
-    /// How often watches that ask for it are told that nothing happened.
-    pub(super) progress_notify: Duration,
+    pub(super) config: Config,
 }
 
 impl Shared {
-    pub(super) fn new(url: String, progress_notify: Duration) -> Self {
+    pub(super) fn new(url: String, config: Config) -> Self {
         let store = Store::new();
         let signal = Signal { revision: store.revision(), stalled: false, watches: 0, connections: 0 };
         let signal = watch::Sender::new(signal);
-        Shared { store: Mutex::new(store), signal, orders: Orders::default(), url, progress_notify }
+        Shared { store: Mutex::new(store), signal, orders: Orders::default(), url, config }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Signal> {

@@ -53,7 +53,8 @@ impl Stream {
     fn new(shared: Arc<Shared>, requests: Streaming<PbWatchRequest>) -> Self {
         let signal = shared.subscribe();
         let number = signal.borrow().watches;
-        let mut notices = interval_at(Instant::now() + shared.progress_notify, shared.progress_notify);
+        let interval = shared.config.progress_notify;
+        let mut notices = interval_at(Instant::now() + interval, interval);
         notices.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Stream {
             shared,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use waypost::embedded::{Code, Server};
+use tokio::process::Command;
+use waypost::embedded::{Code, Config, Server};
 use waypost::etcd::{self, Client, Operation};
 use waypost::table::Relist;
 
 use crate::{
     etcd_table::{configured, count, put, quick, start, state, until},
-    harness::embedded,
+    harness::{PATIENCE, embedded, process::run},
 };
 
 async fn server() -> (Server, Client) {
@@ -144,4 +145,55 @@ async fn an_earlier_revision_is_other_data() {
     until(&table, |table| count(table, "a") == 2 && state(table).error.is_none()).await;
     assert_eq!(state(&table).relists.get(&Relist::OtherData), Some(&1));
     assert_eq!(state(&table).revision, backup);
+}
+
+/// What curl is answered at a path, with the status.
+async fn curl(server: &Server, path: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-s", "-w", "%{http_code}"]).args(arguments).arg(format!("http://{}{path}", server.address()));
+    run("curl", PATIENCE, &mut command).await
+}
+
+#[tokio::test]
+async fn tests_in_any_language_order_faults_over_http() {
+    let server = embedded::with(Config { faults_over_http: true, ..Config::default() }).await;
+    let client = client(&server);
+    let lease = client.grant(Duration::from_mins(1)).await.unwrap();
+    client.put(b"/a", b"1", lease).await.unwrap();
+    client.put(b"/b", b"1", 0).await.unwrap();
+    for (document, answer) in [
+        ("refuse: {method: Put, status: RESOURCE_EXHAUSTED, times: 1}", "done\n200"),
+        ("{\"delay\": \"1ms\", \"stall_watches\": false}", "done\n200"),
+        ("compact: 0", "done\n200"),
+        ("compact: 0", "etcdserver: mvcc: required revision has been compacted\n400"),
+        ("rewind: 99", "etcdserver: mvcc: required revision is a future revision\n400"),
+        ("cut_watchs: true", "faults:1:1: cut_watchs: unknown key; did you mean `cut_watches`?\n400"),
+        (
+            "expire_lease: xyz",
+            "faults:1:1: expire_lease: `xyz` is no lease id; write it in hexadecimal digits, as etcdctl does\n400",
+        ),
+    ] {
+        assert_eq!(curl(&server, "/faults", &["-d", document]).await, answer, "{document}");
+    }
+    assert!(client.put(b"/b", b"2", 0).await.unwrap_err().to_string().contains("refused on command"));
+    client.put(b"/b", b"2", 0).await.unwrap();
+    assert_eq!(curl(&server, "/faults", &["-d", &format!("expire_lease: {lease:x}")]).await, "done\n200");
+    assert_eq!(client.list(b"/").await.unwrap().keys.len(), 1);
+    assert_eq!(curl(&server, "/faults", &["-d", "lose_all_data: true"]).await, "done\n200");
+    assert_eq!(server.faults().revision(), 1);
+
+    // A page in a browser, or somebody who only looks, orders nothing.
+    for arguments in [&["-d", "cut_watches: true", "-H", "Origin: http://example.com"][..], &[]] {
+        assert!(curl(&server, "/faults", arguments).await.ends_with("405"));
+    }
+    let unasked = embedded::start().await;
+    assert!(curl(&unasked, "/faults", &["-d", "cut_watches: true"]).await.ends_with("404"));
+}
+
+#[tokio::test]
+async fn curl_is_told_what_this_is() {
+    let server = embedded::start().await;
+    assert_eq!(curl(&server, "/health", &[]).await, "{\"health\":\"true\",\"reason\":\"\"}200");
+    assert!(curl(&server, "/version", &[]).await.contains("\"etcdserver\":\"3."));
+    assert!(curl(&server, "/v3/kv/range", &["-d", "{}"]).await.contains("there is no JSON gateway"));
 }

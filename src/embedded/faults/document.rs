@@ -1,0 +1,116 @@
+//! Faults ordered over HTTP, by tests in any language: a document in YAML or JSON says which.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use super::{Faults, Impossible};
+use crate::config::{self, Errors, File, Layers, Section};
+
+/// The longest delay that can be ordered.
+const MOST_DELAY: Duration = Duration::from_mins(60);
+
+const CODES: [(&str, Code); 16] = [
+    ("CANCELLED", Code::Cancelled),
+    ("UNKNOWN", Code::Unknown),
+    ("INVALID_ARGUMENT", Code::InvalidArgument),
+    ("DEADLINE_EXCEEDED", Code::DeadlineExceeded),
+    ("NOT_FOUND", Code::NotFound),
+    ("ALREADY_EXISTS", Code::AlreadyExists),
+    ("PERMISSION_DENIED", Code::PermissionDenied),
+    ("RESOURCE_EXHAUSTED", Code::ResourceExhausted),
+    ("FAILED_PRECONDITION", Code::FailedPrecondition),
+    ("ABORTED", Code::Aborted),
+    ("OUT_OF_RANGE", Code::OutOfRange),
+    ("UNIMPLEMENTED", Code::Unimplemented),
+    ("INTERNAL", Code::Internal),
+    ("UNAVAILABLE", Code::Unavailable),
+    ("DATA_LOSS", Code::DataLoss),
+    ("UNAUTHENTICATED", Code::Unauthenticated),
+];
+
+/// Why a document was not carried out, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::embedded) enum Refused {
+    #[error(transparent)]
+    Document(#[from] Errors),
+    #[error(transparent)]
+    Impossible(#[from] Impossible),
+}
+
+/// What a document orders.
+struct Ordered {
+    refuse: Option<(String, Code, u32)>,
+    delay: Option<Duration>,
+    stall_watches: Option<bool>,
+    compact: Option<i64>,
+    expire_lease: Option<i64>,
+    rewind: Option<i64>,
+    lose_all_data: bool,
+    cut_watches: bool,
+    cut_connections: bool,
+}
+
+impl Faults {
+    /// Carries out a document, in the order of the fields above.
+    pub(in crate::embedded) fn carry_out(&self, document: String) -> Result<(), Refused> {
+        let file = Some(File { name: "faults".to_owned(), text: document });
+        let (ordered, _) = config::load(&Layers { file, ..Layers::default() }, Ordered::read)?;
+        if let Some((method, code, times)) = ordered.refuse {
+            self.refuse(&method, code, times);
+        }
+        if let Some(delay) = ordered.delay {
+            self.delay(delay);
+        }
+        if let Some(stalled) = ordered.stall_watches {
+            self.stall_watches(stalled);
+        }
+        if let Some(revision) = ordered.compact {
+            self.compact((revision > 0).then_some(revision))?;
+        }
+        if let Some(lease) = ordered.expire_lease {
+            self.expire_lease(lease)?;
+        }
+        if let Some(revision) = ordered.rewind {
+            self.rewind(revision)?;
+        }
+        if ordered.lose_all_data {
+            self.lose_all_data();
+        }
+        if ordered.cut_watches {
+            self.cut_watches();
+        }
+        if ordered.cut_connections {
+            self.cut_connections();
+        }
+        Ok(())
+    }
+}
+
+impl Ordered {
+    fn read(section: &mut Section<'_>) -> Self {
+        let lease = section.optional("expire_lease");
+        let lease = lease.map(|text| {
+            i64::from_str_radix(&text, 16)
+                .map_err(|_| format!("`{text}` is no lease id; write it in hexadecimal digits, as etcdctl does"))
+        });
+        if let Some(Err(message)) = &lease {
+            section.error("expire_lease", message);
+        }
+        Ordered {
+            refuse: section.section("refuse", |section| {
+                let code = section.choice("status", &CODES, Code::Unavailable);
+                let times = section.integer("times", 1, 0..=1_000_000);
+                section.optional("method").map(|method| (method, code, times))
+            }),
+            delay: section.optional_duration("delay", None, Duration::ZERO..=MOST_DELAY),
+            stall_watches: section.optional_parsed("stall_watches"),
+            compact: section.optional_parsed("compact"),
+            expire_lease: lease.and_then(Result::ok),
+            rewind: section.optional_parsed("rewind"),
+            lose_all_data: section.boolean("lose_all_data", false),
+            cut_watches: section.boolean("cut_watches", false),
+            cut_connections: section.boolean("cut_connections", false),
+        }
+    }
+}
