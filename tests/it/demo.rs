@@ -1,61 +1,11 @@
 //! What `make demo` shows: the whole story, and that no call fails in it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use tokio::{
-    process::Command,
-    time::{Instant, sleep},
-};
-
-use crate::harness::{Etcdctl, PATIENCE, Version, client, eventually, process::Process};
+use crate::harness::{Demo, Etcdctl, PATIENCE, Version, client};
 
 /// The story comes to its last change within this time.
 const STORY: Duration = Duration::from_secs(90);
-
-/// A running demo, and where it listens.
-struct Demo {
-    process: Process,
-    proxy: SocketAddr,
-    admin: SocketAddr,
-    registry: SocketAddr,
-}
-
-impl Demo {
-    async fn start() -> Self {
-        let process = Process::start("demo", Command::new(env!("CARGO_BIN_EXE_waypost")).arg("demo"));
-        let addresses = eventually("the demo to introduce itself", || async {
-            let address = |what: &str| {
-                process.find(|line| {
-                    let at = line.trim_start().strip_prefix(what)?.split_whitespace().next()?;
-                    at.trim_start_matches("http://").parse::<SocketAddr>().ok()
-                })
-            };
-            Ok::<_, Vec<String>>((
-                address("proxy ").ok_or_else(|| process.log())?,
-                address("admin ").ok_or_else(|| process.log())?,
-                address("registry ").ok_or_else(|| process.log())?,
-            ))
-        });
-        let (proxy, admin, registry) = addresses.await;
-        Self { process, proxy, admin, registry }
-    }
-
-    async fn says(&self, what: &str, within: Duration) {
-        let start = Instant::now();
-        while self.process.find(|line| line.contains(what).then_some(())).is_none() {
-            assert!(start.elapsed() < within, "not within {within:?}: {what:?}\n{}", self.process.log().join("\n"));
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Ends it with Ctrl-C.
-    async fn end(mut self) -> Vec<String> {
-        self.process.signal("INT").await;
-        let status = self.process.ended(PATIENCE).await;
-        assert!(status.success(), "{status}:\n{}", self.process.log().join("\n"));
-        self.process.log()
-    }
-}
 
 #[tokio::test]
 async fn the_demo_tells_its_story_without_a_failed_call() {
@@ -76,7 +26,7 @@ async fn the_demo_tells_its_story_without_a_failed_call() {
     demo.says("greeter one gets weight 4", STORY).await;
     demo.says("\"weight\":4", PATIENCE).await;
     let (proxy, log) = (demo.proxy, demo.end().await);
-    let calls: Vec<_> = log.iter().filter(|line| line.contains("calls:")).collect();
+    let calls: Vec<_> = log.iter().filter(|line| line.contains("calls in ")).collect();
     assert!(calls.len() >= 5, "{log:#?}");
     // The first count is of all instances, by their weights: 5 of 8 calls go to three.
     for instance in ["one", "two", "three", "a", "b"] {

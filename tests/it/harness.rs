@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod demo;
 pub mod embedded;
 pub mod etcd;
 pub mod etcdctl;
@@ -18,6 +19,7 @@ use std::{fmt::Debug, future::Future, time::Duration};
 
 pub use backend::Backend;
 pub use client::Client;
+pub use demo::Demo;
 pub use etcd::{Etcd, Version};
 pub use etcdctl::Etcdctl;
 pub use load::{Load, Rate, STEADY};

@@ -1,12 +1,13 @@
 #!/bin/sh
 # What `make interop` needs, built from the Go module proxy into .tools:
 #   etcd-3.5, etcd-3.6     current servers, each a main of five lines in a module that is generated there
-#   bin/                   h2spec, grpc-go's interop client and server, our own Go client
+#   bin/                   h2spec, grpcurl, grpc-go's interop client and server, our own Go client
 . "$(dirname "$0")/lib.sh"
 
 ETCD_35=v3.5.35
 ETCD_36=v3.6.16
 GRPC=v1.84.0
+GRPCURL=v1.9.3
 H2SPEC=v2.2.1+incompatible
 
 how="install Go 1.24 or newer (Go's own download, or a package such as golang-1.24-go where there is one) and put it on the PATH"
@@ -58,6 +59,7 @@ build_etcd etcd-3.5 "$ETCD_35"
 build_etcd etcd-3.6 "$ETCD_36"
 install_go grpc-interop-client "google.golang.org/grpc/interop/client@$GRPC"
 install_go grpc-interop-server "google.golang.org/grpc/interop/server@$GRPC"
+install_go grpcurl "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
 install_go h2spec "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC"
 
 go_client=$ROOT/tests/clients/go

@@ -144,7 +144,7 @@ impl Story {
         sleep(PAUSE - COUNT).await;
         self.traffic.report();
         sleep(COUNT).await;
-        self.say.line(format!("  in {} s {}", COUNT.as_secs(), self.traffic.report()));
+        self.say.line(format!("  calls in {} s: {}", COUNT.as_secs(), self.traffic.report()));
     }
 
     /// Waits until a call is carried.

@@ -72,21 +72,16 @@ impl Traffic {
     /// What has been counted since the last time, in a line, and counts anew.
     pub(super) fn report(&self) -> String {
         let Counted { answers, failed, why } = self.0.take();
-        let mut text = String::from("calls:");
-        let mut service = "";
-        for ((of, instance), count) in answers {
-            let separator = if of == service {
-                ", ".to_owned()
-            } else {
-                format!("{} {of} ", if service.is_empty() { "" } else { ";" })
-            };
-            text += &format!("{separator}{instance} {count}");
-            service = of;
+        let mut services: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for ((service, instance), count) in answers {
+            services.entry(service).or_default().push(format!("{instance} {count}"));
         }
-        match why {
-            Some(why) => text + &format!("; failed {failed}, the last one: {why}"),
-            None => text + "; failed 0",
-        }
+        let service = |(service, instances): (&str, Vec<String>)| format!("{service} {}", instances.join(", "));
+        let failed = match why {
+            Some(why) => format!("failed {failed}, the last one: {why}"),
+            None => "failed 0".to_owned(),
+        };
+        services.into_iter().map(service).chain([failed]).collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::process::Command;
 
 use crate::harness::{
-    Backend, Client, Etcd, Scene, Version, Waypost, eventually,
+    Backend, Client, Demo, Etcd, PATIENCE, Scene, Version, Waypost, eventually,
     process::{Process, run},
     tools::tool,
 };
@@ -87,4 +87,26 @@ async fn go_client(address: SocketAddr, service: &str, more: &[&str]) {
     let mut command = Command::new(tool("bin/go-client", "setup-interop"));
     let said = run("go-client", LIMIT, command.arg(address.to_string()).arg(service).args(more)).await;
     assert_eq!(said.lines().count(), 12 + more.len(), "{said}");
+}
+
+/// What the demo tells people to type.
+#[tokio::test]
+async fn grpcurl_finds_its_way_through_the_proxy_to_the_demo_s_services() {
+    let demo = Demo::start().await;
+    demo.says("the first call is carried", PATIENCE).await;
+    let grpcurl = async |before: &[&str], after: &[&str]| {
+        let mut command = Command::new(tool("bin/grpcurl", "setup-interop"));
+        command.args(["-plaintext", "-authority", "greeter"]).args(before).arg(demo.proxy.to_string()).args(after);
+        run("grpcurl", LIMIT, &mut command).await
+    };
+    let said = grpcurl(&["-d", r#"{"name": "you"}"#], &["waypost.demo.Greeter/Hello"]).await;
+    assert!(said.contains("hello you, I am "), "{said}");
+    let said = grpcurl(&[], &["list"]).await;
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "waypost.demo.Greeter"]
+    );
+    let said = grpcurl(&["-d", r#"{"service": "waypost.demo.Greeter"}"#], &["grpc.health.v1.Health/Check"]).await;
+    assert!(said.contains("SERVING"), "{said}");
+    demo.end().await;
 }
