@@ -1,14 +1,23 @@
 //! What etcd's v3 API answers, written as cases that every server must pass: real ones of each version, and any other that
 //! claims to speak it.
 //!
-//! The assertions are the same for every target. A file in `contract/` is an area, and an area is run on a server of
-//! its own, case after case, because cases count revisions. Every case has its own keys and its own connection.
+//! The assertions are the same for every target; what an old version has not yet is a [`Lack`] of that target. A file in
+//! `contract/` is an area, and an area is run on a fresh server, case after case, because cases count revisions. Every case
+//! has its own keys and its own connection.
+//!
+//! What the versions answer differently, so that nothing is asserted: a watch from a revision below 0 is refused by 3.5.35
+//! and 3.6, and begins with the history before; a progress request on a stream without watches, or with one that lies behind
+//! or begins in the future, is answered before 3.5.8 and ignored since; a sort by an unknown target is refused by 3.6 with
+//! "etcdserver: invalid sort option", and ends the process of every older one.
 #![allow(clippy::needless_pass_by_value, reason = "a case owns its connection")]
 
 pub mod calls;
+pub mod compaction;
 pub mod compare;
+pub mod contention;
 pub mod events;
 pub mod lease;
+pub mod maintenance;
 pub mod ops;
 pub mod range;
 pub mod streams;
@@ -32,6 +41,41 @@ pub struct Target {
     pub name: String,
     /// Where it listens, without TLS.
     pub address: SocketAddr,
+    /// What it has not.
+    pub lacks: &'static [Lack],
+}
+
+/// What not every version has, or has right.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lack {
+    /// The call `AuthStatus`: since 3.5.
+    AuthStatus,
+    /// A header in the answer about alarms: since 3.5.
+    AlarmHeader,
+    /// The hash of the compacted revision itself: not in 3.4.23 and 3.5.1.
+    HashOfCompacted,
+    /// A watch from the compacted revision tells of what was deleted at it: not in 3.4.23 and 3.5.1.
+    CompactedDeletes,
+    /// Progress that is never ahead of what the stream has told: not in 3.4.23 and 3.5.1.
+    HonestProgress,
+}
+
+impl Target {
+    /// A target that lacks nothing.
+    pub fn new(name: &str, address: SocketAddr) -> Self {
+        Self { name: name.to_owned(), address, lacks: &[] }
+    }
+
+    /// A real server.
+    fn real(version: Version, etcd: &Etcd) -> Self {
+        use Lack::{AlarmHeader, AuthStatus, CompactedDeletes, HashOfCompacted, HonestProgress};
+        let lacks: &[Lack] = match version {
+            Version::Debian => &[AuthStatus, AlarmHeader, HashOfCompacted, CompactedDeletes, HonestProgress],
+            Version::Wheel => &[HashOfCompacted, CompactedDeletes, HonestProgress],
+            Version::Current35 | Version::Current36 => &[],
+        };
+        Self { lacks, ..Self::new(&format!("etcd {version:?}"), etcd.address(0)) }
+    }
 }
 
 /// What did not hold, each with its target and case.
@@ -50,7 +94,7 @@ pub(crate) use cases;
 
 /// A test for each area, which gives it to `$runner`.
 macro_rules! tests {
-    ($runner:ident) => { $crate::contract::tests!($runner: range write compare txn txn_refused lease watch events); };
+    ($runner:ident) => { $crate::contract::tests!($runner: range write compare txn txn_refused lease watch events compaction maintenance contention); };
     ($runner:ident: $($area:ident)*) => {$(
         #[tokio::test]
         async fn $area() {
@@ -91,7 +135,7 @@ fn said(panic: Box<dyn Any + Send>) -> String {
 pub async fn on_real(versions: [Version; 2], area: impl AsyncFn(&Target) -> Failures) -> Failures {
     let on = async |version| {
         let etcd = Etcd::start(version).await;
-        area(&Target { name: format!("etcd {version:?}"), address: etcd.address(0) }).await
+        area(&Target::real(version, &etcd)).await
     };
     let [first, second] = versions;
     let (first, second) = tokio::join!(on(first), on(second));
@@ -110,5 +154,5 @@ pub fn ages(kv: &PbKeyValue) -> (i64, i64, i64) {
 
 /// A header's revision.
 pub fn revision(header: &Option<PbResponseHeader>) -> i64 {
-    header.as_ref().expect("a header").revision
+    header.expect("a header").revision
 }

@@ -1,8 +1,10 @@
 //! The calls that cases make: short to write, with raw messages as answers and refusals that can be compared.
 
+use std::net::SocketAddr;
+
 use etcd_client::{
     Client, DeleteOptions, Error, GetOptions, PutOptions, Txn, TxnOp,
-    proto::{PbDeleteResponse, PbEvent, PbKeyValue, PbPutResponse, PbRangeResponse, PbTxnResponse},
+    proto::{PbDeleteResponse, PbEvent, PbKeyValue, PbPutResponse, PbRangeResponse, PbResponseHeader, PbTxnResponse},
 };
 use futures_util::stream;
 use prost::Message;
@@ -10,7 +12,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Streaming, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 use tonic_prost::ProstCodec;
 
-use super::{Target, revision};
+use super::{Lack, Target, revision};
 
 /// What a case stands on: a connection of its own, and a prefix that no other case uses.
 #[derive(Clone)]
@@ -18,6 +20,7 @@ pub struct Case {
     client: Client,
     channel: Channel,
     prefix: String,
+    target: Target,
 }
 
 /// An error as clients tell them apart: by code and, as etcd's own do, by message.
@@ -44,6 +47,8 @@ pub mod refused {
         lease_not_found: NotFound "etcdserver: requested lease not found"
         lease_exists: FailedPrecondition "etcdserver: lease already exists"
         ttl_too_large: OutOfRange "etcdserver: too large lease TTL"
+        auth_not_enabled: FailedPrecondition "etcdserver: authentication is not enabled"
+        compacted: OutOfRange "etcdserver: mvcc: required revision has been compacted"
         future: OutOfRange "etcdserver: mvcc: required revision is a future revision"
     }
 }
@@ -63,7 +68,17 @@ impl Case {
         let url = format!("http://{}", target.address);
         let client = Client::connect([&url], None).await.unwrap();
         let channel = Channel::from_shared(url).unwrap().connect_lazy();
-        Self { client, channel, prefix: format!("{area}/{name}/") }
+        Self { client, channel, prefix: format!("{area}/{name}/"), target: target.clone() }
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.target.address
+    }
+
+    /// Whether the target has not what others have.
+    pub fn lacks(&self, lack: Lack) -> bool {
+        self.target.lacks.contains(&lack)
     }
 
     /// The client, for what has no short form here.
@@ -171,9 +186,14 @@ impl Case {
         revision(&self.txn(Txn::new().and_then(puts)).await.unwrap().header)
     }
 
+    /// What every answer begins with now.
+    pub async fn header(&self) -> PbResponseHeader {
+        self.range(self.key(""), GetOptions::new()).await.unwrap().header.expect("a header")
+    }
+
     /// The revision of the store now.
     pub async fn revision(&self) -> i64 {
-        revision(&self.range(self.key(""), GetOptions::new()).await.unwrap().header)
+        self.header().await.revision
     }
 
     /// Grants a lease with an id of the server's choice, and returns it.

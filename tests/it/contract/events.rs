@@ -22,6 +22,7 @@ pub async fn holds(target: &Target) -> Failures {
         the_order_within_a_revision,
         a_long_past_in_order,
         the_past_joins_the_present,
+        a_slow_reader_misses_nothing,
     ];
     run(target, "events", cases).await
 }
@@ -170,5 +171,19 @@ async fn the_past_joins_the_present(case: Case) {
         for (number, event) in (0..).zip(events) {
             assert_eq!(kv(&event).mod_revision, first + number);
         }
+    }
+}
+
+async fn a_slow_reader_misses_nothing(case: Case) {
+    // More than any buffer between the two is likely to hold, before it reads a word.
+    const COUNT: i64 = 400;
+    let (mut watch, id) = Watching::all(&case).await;
+    let value = "x".repeat(16 << 10);
+    let first = case.put("a", &value).await;
+    for _ in 1..COUNT {
+        case.put("a", &value).await;
+    }
+    for (number, event) in (0..).zip(watch.events(id, COUNT as usize).await) {
+        assert_eq!((kv(&event).mod_revision, kv(&event).value.len()), (first + number, value.len()));
     }
 }

@@ -7,6 +7,7 @@ use super::{Case, Failures, Target, ages, cases, refused, revision, run};
 /// The cases of this area.
 pub async fn holds(target: &Target) -> Failures {
     let cases = cases![
+        a_new_store,
         a_key_or_none,
         ranges,
         prefixes_of_high_bytes,
@@ -19,9 +20,17 @@ pub async fn holds(target: &Target) -> Failures {
         versions_and_revisions,
         any_bytes,
         pages,
+        a_large_answer,
         headers,
     ];
     run(target, "range", cases).await
+}
+
+async fn a_new_store(case: Case) {
+    // The first case on a fresh server: nothing is there, and the first write is the second revision.
+    let all = case.range(vec![0], GetOptions::new().with_range(vec![0])).await.unwrap();
+    assert_eq!((all.kvs.len(), all.count, all.more, revision(&all.header)), (0, 0, false, 1));
+    assert_eq!(case.put("a", "1").await, 2);
 }
 
 async fn a_key_or_none(case: Case) {
@@ -88,6 +97,7 @@ async fn limits(case: Case) {
         assert_eq!((case.names(&found.kvs).as_str(), found.more, found.count), (expected, more, 3), "limit {limit}");
     };
     check(0, "a b c", false).await;
+    check(-1, "a b c", false).await;
     check(1, "a", true).await;
     check(2, "a b", true).await;
     check(3, "a b c", false).await;
@@ -160,7 +170,7 @@ async fn counts_and_keys_only(case: Case) {
     let counted = case.all(GetOptions::new().with_count_only()).await.unwrap();
     assert_eq!((counted.count, counted.more, counted.kvs.len()), (3, false, 0));
     let limited = case.all(GetOptions::new().with_count_only().with_limit(2)).await.unwrap();
-    assert_eq!((limited.count, limited.kvs.len()), (3, 0));
+    assert_eq!((limited.count, limited.more, limited.kvs.len()), (3, false, 0), "what is counted is not cut off");
 
     let whole = case.all(GetOptions::new()).await.unwrap();
     let keys = case.all(GetOptions::new().with_keys_only()).await.unwrap();
@@ -264,6 +274,16 @@ async fn pages(case: Case) {
     let expected: Vec<_> = (0..25).map(|number| format!("{number:02}")).collect();
     assert_eq!(case.names(&found), expected.join(" "));
     assert!(found.iter().all(|kv| kv.value == b"1" && kv.mod_revision <= at));
+}
+
+async fn a_large_answer(case: Case) {
+    // More than gRPC lets through unless it is told otherwise.
+    for name in ["a", "b", "c", "d", "e"] {
+        case.try_put(name, vec![b'x'; 1 << 20], PutOptions::new()).await.unwrap();
+    }
+    let mut kv = case.client().kv_client().max_decoding_message_size(8 << 20);
+    let found = kv.get(case.key(""), Some(GetOptions::new().with_prefix())).await.unwrap();
+    assert_eq!(found.kvs().iter().map(|kv| kv.value().len()).sum::<usize>(), 5 << 20);
 }
 
 async fn headers(case: Case) {

@@ -107,7 +107,10 @@ impl Watching {
             *last = revision;
         }
         let header = message.header.expect("a header");
-        assert!(header.revision >= *last, "the header is no older than the events: {message:?}");
+        assert!(
+            header.member_id != 0 && header.revision >= *last,
+            "the header is no older than the events: {message:?}"
+        );
         self.waiting.entry(message.watch_id).or_default().extend(message.events);
     }
 }

@@ -1,10 +1,13 @@
 //! Watches as a protocol: how they begin, where they start, which keys they cover, and how they end.
 
+use std::time::Duration;
+
 use etcd_client::{WatchFilterType, WatchOptions, proto::PbWatchResponse};
 use prost::Message;
+use tokio::time::timeout;
 
 use super::{
-    Case, Failures, Target, cases, revision, run,
+    Case, Failures, Lack, Target, cases, revision, run,
     streams::{Watching, next},
 };
 
@@ -20,6 +23,7 @@ pub async fn holds(target: &Target) -> Failures {
         ranges_without_keys,
         filters,
         progress,
+        progress_is_never_ahead,
         cancels,
         cancels_of_what_is_not_there,
         streams_of_several_clients,
@@ -203,6 +207,42 @@ async fn progress(case: Case) {
     let put = case.put("a", "1").await;
     assert_eq!(told_progress(&mut elsewhere).await, put);
     assert_eq!(told_up_to(&case, &mut watch, other, 1, "b").await, "b=", "the watch goes on");
+}
+
+async fn progress_is_never_ahead(case: Case) {
+    if case.lacks(Lack::HonestProgress) {
+        return;
+    }
+    const COUNT: i64 = 300;
+    let first = case.put("a", "0").await;
+    let writer = tokio::spawn({
+        let case = case.clone();
+        async move {
+            for number in 1..COUNT {
+                case.put("a", &number.to_string()).await;
+            }
+        }
+    });
+    // It begins in the past, and somebody writes: what is asked while it lies behind may stay without an answer.
+    let from = WatchOptions::new().with_start_revision(first);
+    let (mut watch, id) = Watching::open(&case, case.key("a"), from).await;
+    let (mut seen, mut told) = (first - 1, 0);
+    while told < first + COUNT - 1 {
+        watch.stream.request_progress().await.unwrap();
+        let Ok(message) = timeout(Duration::from_millis(20), watch.message()).await else { continue };
+        if message.watch_id == id {
+            for event in message.events {
+                let revision = event.kv.unwrap().mod_revision;
+                assert!(revision == seen + 1 && revision > told, "{revision} after {seen}, with progress at {told}");
+                seen = revision;
+            }
+        } else {
+            assert_eq!(message.watch_id, -1);
+            told = revision(&message.header);
+            assert!(told <= seen, "progress at {told}, events up to {seen}");
+        }
+    }
+    writer.await.unwrap();
 }
 
 async fn cancels(case: Case) {
