@@ -22,7 +22,8 @@
 //! What is different from an etcd:
 //!
 //! * It is alone: members cannot be added, removed or promoted, and leadership cannot be moved. There are no snapshots.
-//! * Every call to Auth is answered with "authentication is not enabled", also those that would prepare it.
+//! * There are no users: but for AuthStatus, every call to Auth is answered with "authentication is not enabled", also
+//!   those that would prepare it.
 //! * The services Lock and Election are not there, nor is the JSON gateway: the client crate has no server stubs for
 //!   the former, and clients in use need neither.
 //! * It compacts by itself: the last 100,000 revisions are kept at most, fewer if keys and values take more than 512 MiB;
@@ -46,4 +47,4 @@ pub use tonic::Code;
 /// The name of the only member.
 const NAME: &str = "embedded";
 /// Clients read the first two numbers to know what they may ask for.
-const VERSION: &str = "3.5.0+waypost";
+const VERSION: &str = "3.5.0";

@@ -16,15 +16,13 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower_service::Service as _;
 
 use super::VERSION;
-use super::error::Error;
 use super::faults::Faults;
-use super::service::routes;
+use super::service::{auth, routes};
 use super::shared::{Shared, Signal};
 
 /// Connections at a time; more wait in the kernel's queue.
@@ -169,9 +167,8 @@ async fn answer(
     if let Some(status) = shared.orders.meet(path).await {
         return Ok(status.into_http());
     }
-    // The service has no stubs here. Nobody can log in, and there is nothing to administrate.
-    if path.starts_with("/etcdserverpb.Auth/") {
-        return Ok(Status::from(Error::AuthNotEnabled).into_http());
+    if let Some(call) = path.strip_prefix("/etcdserverpb.Auth/") {
+        return Ok(auth::answer(call, &shared));
     }
     routes.call(request).await
 }
@@ -180,7 +177,7 @@ async fn answer(
 fn beside_the_api(path: &str) -> Option<String> {
     match path {
         "/health" => Some(r#"{"health":"true","reason":""}"#.to_owned()),
-        "/version" => Some(format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"3.5.0"}}"#)),
+        "/version" => Some(format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{VERSION}"}}"#)),
         _ => None,
     }
 }

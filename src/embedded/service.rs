@@ -1,5 +1,6 @@
 //! The services of the API: each request is checked, done in the store, and answered.
 
+pub(super) mod auth;
 mod cluster;
 mod kv;
 mod lease;

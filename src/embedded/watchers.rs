@@ -9,6 +9,8 @@ use super::store::{Change, Commit, Keys, Store};
 
 /// Revisions in one response at the most, when a watch has to catch up.
 const BATCH: usize = 1_000;
+/// The bytes of keys and values from which on no further revision is put into the same response: clients take 4 MiB.
+const BATCH_BYTES: usize = 1 << 20;
 /// The size from which on a response is sent in fragments to those who asked for it: etcd's limit for a request.
 const FRAGMENT: usize = 3 << 19;
 /// The id of answers that are for no single watch.
@@ -111,7 +113,13 @@ impl Watchers {
         if from > store.revision() {
             return None;
         }
-        let commits = store.history.since(from, BATCH).cloned().collect();
+        let mut bytes = 0;
+        let room = |commit: &&Arc<Commit>| {
+            let before = bytes;
+            bytes += commit.bytes();
+            before < BATCH_BYTES
+        };
+        let commits = store.history.since(from, BATCH).take_while(room).cloned().collect();
         let (compacted, forgotten) = (store.compacted(), store.history.forgotten());
         Some(View { header: store.header(), compacted, forgotten, commits })
     }
@@ -131,7 +139,7 @@ impl Watchers {
                 });
                 return false;
             }
-            let events = watcher.events(&view.commits);
+            let events = watcher.events(view);
             // Watches that begin in the future know the past as well as they want to.
             let told = view.commits.last().map_or(view.header.revision, |commit| commit.revision);
             watcher.next = watcher.next.max(told + 1);
@@ -167,16 +175,21 @@ impl Watchers {
 }
 
 impl Watcher {
-    fn events(&self, commits: &[Arc<Commit>]) -> Vec<PbEvent> {
-        let changes = commits.iter().filter(|commit| commit.revision >= self.next).flat_map(|commit| &commit.changes);
+    fn events(&self, view: &View) -> Vec<PbEvent> {
+        let commits = view.commits.iter().filter(|commit| commit.revision >= self.next);
+        let changes = commits.flat_map(|commit| &commit.changes);
         let wanted = changes.filter(|change| {
             let kind = if change.deleted { self.ask.deletes } else { self.ask.puts };
             kind && self.keys.contains(&change.now.key)
         });
-        let event = |change: &Change| PbEvent {
-            r#type: i32::from(change.deleted),
-            kv: Some(PbKeyValue::clone(&change.now)),
-            prev_kv: change.before.as_deref().filter(|_| self.ask.previous).cloned(),
+        let event = |change: &Change| {
+            // What was before the compacted revision is not known any more.
+            let known = self.ask.previous && change.now.mod_revision > view.compacted;
+            PbEvent {
+                r#type: i32::from(change.deleted),
+                kv: Some(PbKeyValue::clone(&change.now)),
+                prev_kv: change.before.as_deref().filter(|_| known).cloned(),
+            }
         };
         wanted.map(event).collect()
     }

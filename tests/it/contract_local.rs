@@ -9,7 +9,7 @@ use crate::{
 async fn everywhere(area: impl AsyncFn(&Target) -> Failures) {
     let mut failures = contract::on_real(Version::LOCAL, &area).await;
     let embedded = embedded::start().await;
-    failures.extend(area(&Target { name: "embedded".to_owned(), address: embedded.address() }).await);
+    failures.extend(area(&Target::new("embedded", embedded.address())).await);
     contract::none(&failures);
 }
 

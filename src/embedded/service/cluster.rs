@@ -22,9 +22,12 @@ impl PbClusterService for Service {
             id: store.member(),
             name: NAME.to_owned(),
             client_ur_ls: vec![self.0.url.clone()],
-            ..PbMember::default()
+            // It has no peers, but an address for them is what every member has.
+            peer_ur_ls: vec![self.0.url.clone()],
+            is_learner: false,
         };
-        Ok(Response::new(PbMemberListResponse { header: Some(store.header()), members: vec![member] }))
+        // What is about members knows no revision.
+        Ok(Response::new(PbMemberListResponse { header: Some(store.header_at(0)), members: vec![member] }))
     }
 
     async fn member_add(&self, _: Request<PbMemberAddRequest>) -> Result<Response<PbMemberAddResponse>, Status> {

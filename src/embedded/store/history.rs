@@ -12,6 +12,13 @@ pub(in crate::embedded) struct Commit {
     pub(in crate::embedded) changes: Vec<Change>,
 }
 
+impl Commit {
+    /// Of its keys and values.
+    pub(in crate::embedded) fn bytes(&self) -> usize {
+        self.changes.iter().map(|change| change.now.key.len() + change.now.value.len()).sum()
+    }
+}
+
 /// One key was put or deleted.
 #[derive(Debug)]
 pub(in crate::embedded) struct Change {

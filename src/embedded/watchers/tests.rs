@@ -1,4 +1,4 @@
-use etcd_client::proto::PbPutRequest;
+use etcd_client::proto::{PbPutRequest, PbTxnOpRequest, PbTxnRequest, PbTxnRequestOp};
 
 use super::*;
 
@@ -77,12 +77,15 @@ fn a_compaction_ends_watches_of_the_past_and_no_others() {
 fn a_large_response_comes_in_parts() {
     let mut store = Store::new();
     let mut watchers = Watchers::default();
-    watchers.create(from(0), &store);
-    for _ in 0..4 {
-        put(&mut store, "a", &vec![0; FRAGMENT / 2]);
-    }
+    watchers.create(Ask { range_end: b"b".to_vec(), ..from(0) }, &store);
+    let put = |n: u8| {
+        let (key, value) = (vec![b'a', n], vec![0; FRAGMENT / 2]);
+        let put = PbPutRequest { key, value, ..PbPutRequest::default() };
+        PbTxnRequestOp { request: Some(PbTxnOpRequest::RequestPut(put)) }
+    };
+    store.txn(PbTxnRequest { success: (0..4).map(put).collect(), ..PbTxnRequest::default() }).unwrap();
     let parts = told(&mut watchers, &store);
-    assert_eq!(revisions(&parts), [vec![2], vec![3], vec![4], vec![5]]);
+    assert_eq!(revisions(&parts), [[2], [2], [2], [2]]);
     assert_eq!(parts.iter().map(|part| part.fragment).collect::<Vec<_>>(), [true, true, true, false]);
 }
 
