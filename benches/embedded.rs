@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, reason = "the result")]
 
+#[allow(dead_code, reason = "other benchmarks ask for more")]
 #[path = "support/process.rs"]
 mod process;
 

@@ -6,7 +6,13 @@ use tonic::{Request, Response, Status};
 use generated::greeter_server::{Greeter, GreeterServer};
 pub(super) use generated::{HelloReply, HelloRequest, greeter_client::GreeterClient};
 
-#[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated from greeter.proto")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    reason = "generated from greeter.proto"
+)]
 mod generated {
     tonic::include_proto!("waypost.demo");
 }

@@ -136,8 +136,8 @@ async fn leases(of: &mut Transcript) {
     let listed = of.run(&["lease", "list"]).await;
     assert!(listed.contains(&two), "{listed}");
     // It is renewed by itself, and says so.
-    let renewing =
-        of.ctl.start(&["lease", "keep-alive", &of.run(&["lease", "grant", "2"]).await.split(' ').nth(1).unwrap()]);
+    let short = of.run(&["lease", "grant", "2"]).await;
+    let renewing = of.ctl.start(&["lease", "keep-alive", short.split(' ').nth(1).unwrap()]);
     of.lines(&renewing, 3).await;
 }
 
