@@ -1,6 +1,7 @@
 //! The admin server: metrics, and whether the process lives and is ready. It reads what others say of themselves and
 //! changes nothing.
 
+mod health;
 mod host;
 mod listener;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Section;
+use crate::health::Health;
 use crate::telemetry::Registry;
 
 /// How long answers under way may take when the server ends.
@@ -55,6 +57,8 @@ pub struct State {
     pub registry: Registry,
     /// Asked at each request for `/readyz`; must not block.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// What `/health` shows, and who takes orders.
+    pub health: Health,
 }
 
 /// Whether calls can be routed: after the first complete list of every prefix, and from then on, because the last
@@ -126,6 +130,7 @@ fn router(state: State, local: SocketAddr) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get("ok\n"))
         .route("/readyz", get(ready))
+        .route("/health", get(health::page).post(health::order))
         .with_state(Arc::new(state))
         .layer(middleware::from_fn(move |request, next| guard(local, request, next)))
 }
@@ -136,8 +141,13 @@ async fn guard(local: SocketAddr, request: Request, next: Next) -> Response {
         let text = "This server answers only to localhost and loopback addresses, so that no web page can read it.\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let acts = *request.method() == Method::POST && request.uri().path() == "/health";
+    if !acts && !matches!(*request.method(), Method::GET | Method::HEAD) {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
+    }
+    // A page in a browser names where it comes from. There is none of ours yet that acts.
+    if acts && request.headers().contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, "Pages in a browser may not give orders here.\n").into_response();
     }
     let mut response = next.run(request).await;
     // All that is here is of this moment, and none of it is a page that a browser should guess the type of.
@@ -155,6 +165,7 @@ async fn index() -> &'static str {
         "/metrics  metrics for Prometheus\n",
         "/healthz  200 as long as the process lives\n",
         "/readyz   200 once every prefix was listed, with what is known of each\n",
+        "/health   the state of each endpoint, and why; orders are POSTed here\n",
     )
 }
 

@@ -4,7 +4,9 @@
 //! Rules that every picker keeps:
 //!
 //! * An endpoint of weight 0 takes no new calls; if all weights are 0, all endpoints have equal shares.
-//! * An unreachable endpoint is picked only when no reachable one is left that the call has not tried.
+//! * An unreachable or unhealthy endpoint is picked only when no other is left that the call has not tried; then an
+//!   unhealthy one before an unreachable one.
+//! * An endpoint whose share grows gets a part of its calls, those of others apart.
 //! * Two workers start at different places, by their seeds, so that they do not all begin with the same endpoint.
 //! * What a picker remembers, it remembers by endpoint: a change of one endpoint does not start the others anew.
 

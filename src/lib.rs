@@ -7,7 +7,7 @@
 //!
 //! * [`cli`]: the command line;
 //! * [`admin`], [`proxy`]: what listens;
-//! * [`balance`]: which endpoint takes a call;
+//! * [`health`], [`balance`]: which endpoints work, and which of them takes a call;
 //! * [`upstream`], [`route`]: connections to endpoints, and which service a request is for;
 //! * [`table`]: what is registered, kept current by watching etcd;
 //! * [`registry`]: instances and the formats in which they are registered;
@@ -25,6 +25,8 @@ pub mod config;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod etcd;
+#[cfg(feature = "proxy")]
+pub mod health;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod registry;

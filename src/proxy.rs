@@ -32,6 +32,7 @@ pub use config::{Config, Service, Services};
 use stats::Stats;
 use worker::{Orders, Worker};
 
+use crate::health::Health;
 use crate::route::Router;
 use crate::table::Table;
 use crate::telemetry::Registry;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub router: Router,
     /// How each service is called.
     pub services: Services,
+    /// Who hears of endpoints that fail.
+    pub health: Health,
     /// Whether each exchange is logged.
     pub access_log: bool,
     /// Whether the registry has been read: until then an unknown name may only be one that is not known yet.

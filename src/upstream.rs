@@ -1,6 +1,7 @@
 //! Connections to endpoints: how they are made, shared, kept alive and ended. Knows nothing of routes, pickers or
 //! clients, so that whoever calls an endpoint can use it.
 
+mod ask;
 mod config;
 mod connect;
 mod detect;
@@ -10,8 +11,9 @@ mod pool;
 mod tls;
 mod trial;
 
+pub use ask::{AskError, ask};
 pub use config::{Config, Limits};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, reach};
 pub use detect::detect;
 pub use http1::Http1;
 pub use http2::{Http2, StreamPermit};

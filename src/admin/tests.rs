@@ -9,11 +9,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::health::{self, ServiceSettings};
+use crate::table::Table;
 
 struct Server {
     address: SocketAddr,
     end: oneshot::Sender<()>,
     served: JoinHandle<io::Result<()>>,
+    _judging: health::Task,
 }
 
 impl Server {
@@ -24,9 +27,11 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
-        let state = State { registry, readiness: Box::new(readiness) };
+        let of = Box::new(|_: &str| ServiceSettings { health: Arc::default(), upstream: Arc::default() });
+        let (health, judging) = health::start(Table::new(), health::Settings { of }, &registry);
+        let state = State { registry, readiness: Box::new(readiness), health };
         let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
-        Server { address, end, served }
+        Server { address, end, served, _judging: judging }
     }
 
     /// Sends a request as it stands and gives back the whole answer.

@@ -76,8 +76,12 @@ mod tests {
     #[test]
     fn every_point_belongs_to_the_share_around_it() {
         let weights = [3, 1, 4, 2];
-        let candidates =
-            weights.iter().zip(0..).map(|(weight, n)| Candidate { position: n, id: EndpointId(n), weight: *weight });
+        let candidates = weights.iter().zip(0..).map(|(weight, n)| Candidate {
+            position: n,
+            id: EndpointId(n),
+            weight: *weight,
+            turns: 1_000,
+        });
         let shares = Shares::new(candidates.collect());
         let points: Vec<usize> = (0..10).map(|point| shares.at(point)).collect();
         assert_eq!(points, [0, 0, 0, 1, 2, 2, 2, 2, 3, 3]);

@@ -121,6 +121,43 @@ fn weight_zero_takes_no_calls_unless_all_are_zero() {
 }
 
 #[test]
+fn unhealthy_endpoints_come_before_unreachable_ones_and_after_all_others() {
+    for (_, balancer) in Balancer::ALL {
+        let list = endpoints(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+        list[1].state.set_share(0);
+        list[2].state.mark_unreachable();
+        let mut bench = Bench { picker: balancer.picker(7), endpoints: Endpoints::default() };
+        bench.update(list);
+        for _ in 0..20 {
+            assert!([1, 4].contains(&bench.pick()), "{balancer}");
+            assert_eq!(bench.pick_but(&[1, 4]), Ok(2), "{balancer}");
+            assert_eq!(bench.pick_but(&[1, 4, 2]), Ok(3), "{balancer}");
+            assert_eq!(bench.pick_but(&[1, 2, 3, 4]), Err(NoPick), "{balancer}");
+        }
+    }
+}
+
+#[test]
+fn a_growing_share_is_a_part_of_the_whole() {
+    for (_, balancer) in Balancer::ALL {
+        let list = endpoints(&[(1, 2), (2, 2), (3, 2)]);
+        list[2].state.set_share(100);
+        let mut bench = Bench { picker: balancer.picker(7), endpoints: Endpoints::default() };
+        bench.update(list);
+        let picks = (0..2_100).filter(|_| bench.pick() == 3).count();
+        // 100 of 2,100 calls; by chance, or by what is under way, not exactly.
+        let about = if [Balancer::RoundRobin, Balancer::Weighted].contains(balancer) { 99..=101 } else { 60..=140 };
+        assert!(about.contains(&picks), "{balancer}: {picks}");
+        // When all grow alike, they are equal.
+        bench.endpoints.iter().for_each(|e| assert!(e.state.set_share(300)));
+        let endpoints = Endpoints::new(bench.endpoints.iter().cloned().collect());
+        bench.update(endpoints);
+        let picks = (0..300).filter(|_| bench.pick() == 3).count();
+        assert!((70..=130).contains(&picks), "{balancer}: {picks}");
+    }
+}
+
+#[test]
 fn unreachable_endpoints_come_last() {
     for balancer in all() {
         let list = endpoints(&[(1, 1), (2, 1), (3, 1), (4, 1), (5, 0)]);

@@ -17,6 +17,7 @@ use super::sources::Given;
 use super::{Failure, Outcome, Reloader, Settings, Sources};
 use crate::admin::{self, PrefixReadiness, Readiness};
 use crate::etcd::{self, Client};
+use crate::health::{self, Health, ServiceSettings};
 use crate::proxy::{self, Proxy};
 use crate::route::Router;
 use crate::table::{self, PrefixStatus, Source, Table};
@@ -67,9 +68,10 @@ pub(super) async fn serve(
     let mut clients = Clients::new(&registry);
     let (table, mut tasks) = table::start(clients.sources(&now), now.table.clone()).await;
     registry.register_collector(table.clone());
-    let proxy = Proxy::start(data, carrying(&now, &table), &table, &registry)?;
+    let (health, _judging) = health::start(table.clone(), judging(&now), &registry);
+    let proxy = Proxy::start(data, carrying(&now, &table, &health), &table, &registry)?;
     let (end_admin, admin_ends) = oneshot::channel::<()>();
-    let state = admin::State { registry, readiness: readiness(table.clone()) };
+    let state = admin::State { registry, readiness: readiness(table.clone()), health: health.clone() };
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state, async { drop(admin_ends.await) }).await {
             tracing::error!(%error, "the admin server has ended; calls go on");
@@ -91,7 +93,8 @@ pub(super) async fn serve(
                     now = settings.borrow_and_update().clone();
                     log.apply(&now.log);
                     tasks.reconfigure(clients.sources(&now), now.table.clone()).await;
-                    proxy.reconfigure(carrying(&now, &table));
+                    health.reconfigure(judging(&now)).await;
+                    proxy.reconfigure(carrying(&now, &table, &health));
                 }
             }
         }
@@ -120,15 +123,26 @@ pub(super) async fn serve(
 }
 
 /// What the data plane needs of the settings.
-fn carrying(settings: &Settings, table: &Table) -> proxy::Settings {
+fn carrying(settings: &Settings, table: &Table, health: &Health) -> proxy::Settings {
     let table = table.clone();
     proxy::Settings {
         config: settings.proxy.clone(),
         router: Router::new(&settings.routing),
         services: settings.services.clone(),
+        health: health.clone(),
         access_log: settings.log.access,
         ready: Box::new(move || table.ready()),
     }
+}
+
+/// What health needs of the settings.
+fn judging(settings: &Settings) -> health::Settings {
+    let services = settings.services.clone();
+    let of = move |name: &str| {
+        let proxy::Service { health, upstream, .. } = services.of(name);
+        ServiceSettings { health: health.clone(), upstream: upstream.clone() }
+    };
+    health::Settings { of: Box::new(of) }
 }
 
 /// Counts what came of reading the configuration again.

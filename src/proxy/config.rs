@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::balance::Balancer;
 use crate::config::Section;
+use crate::health;
 use crate::upstream::{self, Limits};
 
 /// Where the proxy listens and what it accepts from clients.
@@ -95,6 +96,8 @@ pub struct Service {
     pub balancer: Balancer,
     /// The longest that a call may take, if the caller did not ask for less. Unset: no limit.
     pub timeout: Option<Duration>,
+    /// When its endpoints count as healthy.
+    pub health: Arc<health::Config>,
     /// How its endpoints are connected to.
     pub upstream: Arc<upstream::Config>,
 }
@@ -118,6 +121,7 @@ impl Service {
                 base.timeout,
                 Duration::from_millis(1)..=Duration::from_secs(86_400),
             ),
+            health: Arc::new(section.section("health", health::Config::read)),
             upstream: Arc::new(upstream::Config::read(section)),
         }
     }

@@ -10,7 +10,7 @@ use http::{Method, Response, request};
 
 use super::body::RequestBody;
 use super::record::Record;
-use super::respond::Failure;
+use super::respond::{Code, Failure};
 use super::response::ResponseBody;
 use super::upstream_call::{self, Target};
 use super::worker::Worker;
@@ -74,13 +74,21 @@ async fn carry(
     headers::to_upstream(head, &client.header);
     let target = Target { worker, settings, service: &service, subset, by };
     let started = record.started;
-    let mut call = pin!(upstream_call::run(target, head, body, record));
     let mut timer = by.map(|by| Box::pin(tokio::time::sleep_until(by)));
-    let answer = poll_fn(|cx| match (call.as_mut().poll(cx), &mut timer) {
-        (Poll::Pending, Some(timer)) => timer.as_mut().poll(cx).map(|()| Err(Failure::Deadline(started.elapsed()))),
-        (answer, _) => answer,
-    });
-    Ok((answer.await?, timer))
+    let answer = {
+        let mut call = pin!(upstream_call::run(target, head, body, record));
+        let answer = poll_fn(|cx| match (call.as_mut().poll(cx), &mut timer) {
+            (Poll::Pending, Some(timer)) => timer.as_mut().poll(cx).map(|()| Err(Failure::Deadline(started.elapsed()))),
+            (answer, _) => answer,
+        });
+        answer.await
+    };
+    if let (Err(Failure::Deadline(_)), Some(picked)) = (&answer, record.endpoint())
+        && service.settings.health.outlier.is_failure(Code::DeadlineExceeded as u32)
+    {
+        upstream_call::failed(&service, settings, picked, false);
+    }
+    Ok((answer?, timer))
 }
 
 fn check(head: &request::Parts, settings: &Settings) -> Result<(), Failure> {

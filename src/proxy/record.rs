@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::headers;
 use super::service::Picked;
 use super::stats::ServiceStats;
+use crate::health::Outlier;
 
 /// What is known of one exchange so far. When it is dropped, the exchange is over.
 pub(super) struct Record {
@@ -82,6 +83,19 @@ impl Record {
         {
             self.grpc_status = status.to_str().ok().and_then(|status| status.parse().ok()).or(Some(2));
         }
+    }
+
+    /// Whether the head of the answer is a failure of the endpoint: a gRPC status that counts as one, or 502, 503, 504.
+    pub(super) fn is_failure(&self, outlier: &Outlier) -> bool {
+        match self.grpc_status {
+            Some(status) => outlier.is_failure(status),
+            None => matches!(self.status.as_u16(), 502..=504),
+        }
+    }
+
+    /// The endpoint at which the exchange is.
+    pub(super) fn endpoint(&self) -> Option<&Picked> {
+        self.endpoint.as_ref()
     }
 
     /// The exchange came to this end.

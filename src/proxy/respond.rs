@@ -101,6 +101,11 @@ impl Failure {
         }
     }
 
+    /// Whether it speaks against the endpoint, and not against the call or its caller.
+    pub(super) fn is_endpoints_fault(&self) -> bool {
+        matches!(self, Failure::ConnectionLost { .. } | Failure::Reset(..))
+    }
+
     /// As an HTTP status and a gRPC one. A reset follows the table "HTTP2 Transport Mapping, Errors" of the gRPC
     /// protocol.
     fn codes(&self) -> (StatusCode, Code) {

@@ -64,9 +64,15 @@ pub(super) async fn run(
         let failure = match attempt::run(&target, &picked, head, body, record.grpc).await {
             Ok(answer) => {
                 record.answered(answer.status(), answer.headers());
+                target.judge(&picked, record);
                 return Ok(answer);
             }
-            Err(Setback::Fatal(failure)) => return Err(failure),
+            Err(Setback::Fatal(failure)) => {
+                if failure.is_endpoints_fault() {
+                    failed(target.service, target.settings, &picked, false);
+                }
+                return Err(failure);
+            }
             Err(Setback::Closed) => target.refused(),
             Err(Setback::Refused) => {
                 tried[count] = picked.id;
@@ -88,6 +94,15 @@ pub(super) async fn run(
     Err(last.unwrap_or_else(|| target.refused()))
 }
 
+/// Notes that a call failed through the endpoint's fault, and raises the alarm if it does so again and again.
+pub(super) fn failed(service: &Service, settings: &Settings, picked: &Picked, answered: bool) {
+    let row = picked.state.call_failed(answered);
+    let most = service.settings.health.outlier.consecutive;
+    if most > 0 && row >= most {
+        settings.health.alarm(service.slot.service());
+    }
+}
+
 impl Target<'_> {
     pub(super) fn name(&self) -> String {
         self.service.slot.service().to_string()
@@ -104,10 +119,20 @@ impl Target<'_> {
         }
     }
 
+    /// Notes whether the head of an answer speaks against the endpoint.
+    fn judge(&self, picked: &Picked, record: &Record) {
+        if record.is_failure(&self.service.settings.health.outlier) {
+            failed(self.service, self.settings, picked, true);
+        } else {
+            picked.state.call_went_well();
+        }
+    }
+
     /// A connect failed: the endpoint is left out from now on, and the caller learns of it if there is no other.
     fn unreachable(&self, picked: &Picked, error: &Arc<ConnectError>) -> Failure {
         let Service { slot, settings, .. } = &**self.service;
         tracing::debug!(service = %slot.service(), endpoint = %picked.label, %error, "cannot connect");
+        failed(self.service, self.settings, picked, false);
         self.worker.trials.borrow_mut().connect_failed(picked, slot, &settings.upstream);
         Failure::unreachable(slot.service(), &picked.label, error, self.settings.config.reveal_addresses)
     }

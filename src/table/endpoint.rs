@@ -1,7 +1,7 @@
 //! An endpoint: an instance as calls see it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::registry::{Address, Instance, Protocol};
 use crate::telemetry::StatusCounters;
@@ -22,9 +22,18 @@ pub struct EndpointState {
     unreachable: AtomicBool,
     /// What it was found to speak, as 1 or 2; 0 where it is not known.
     detected: AtomicU8,
+    /// By how many thousandths its share of calls is reduced.
+    reduced: AtomicU32,
+    /// Calls that failed since the last one that did not.
+    failures_in_a_row: AtomicU32,
+    /// Calls that failed without an answer.
+    unanswered: AtomicU64,
 }
 
 impl EndpointState {
+    /// The whole share of calls, in thousandths.
+    pub const WHOLE: u32 = 1_000;
+
     /// Whether the last connect failed and no trial has succeeded since.
     pub fn is_unreachable(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
@@ -39,6 +48,44 @@ impl EndpointState {
     /// Notes that a connect succeeded. True if it had been unreachable.
     pub fn mark_reachable(&self) -> bool {
         self.unreachable.swap(false, Ordering::Relaxed)
+    }
+
+    /// The part of its share of calls that its health leaves it, in thousandths: 0 if it gets calls only when there is
+    /// nobody else.
+    pub fn share(&self) -> u32 {
+        Self::WHOLE - self.reduced.load(Ordering::Relaxed)
+    }
+
+    /// Sets that part; true if it was another before. Pickers see it when the service's slot is touched.
+    pub fn set_share(&self, share: u32) -> bool {
+        let reduced = Self::WHOLE - share.min(Self::WHOLE);
+        self.reduced.swap(reduced, Ordering::Relaxed) != reduced
+    }
+
+    /// Notes that a call was answered, and not with a failure.
+    pub fn call_went_well(&self) {
+        // Mostly there is nothing to write, which spares the other workers' caches.
+        if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a call failed through the endpoint's fault. Gives back how many in a row have.
+    pub fn call_failed(&self, answered: bool) -> u32 {
+        if !answered {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+        self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Calls that failed in a row, up to the last one.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row.load(Ordering::Relaxed)
+    }
+
+    /// Calls that failed without an answer, since the start.
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered.load(Ordering::Relaxed)
     }
 
     /// What it was found to speak since it could last not be reached.

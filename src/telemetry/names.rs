@@ -40,6 +40,15 @@ pub const ENDPOINT_RESPONSES: &str = "waypost_endpoint_responses";
 pub const ENDPOINT_IN_FLIGHT: &str = "waypost_endpoint_in_flight";
 /// 1 for each endpoint that could not be connected to and is tried again, gauge. Labels: `service`, `endpoint`.
 pub const ENDPOINT_UNREACHABLE: &str = "waypost_endpoint_unreachable";
+/// 1 for each endpoint that is not healthy, gauge. Labels: `service`, `endpoint`, `state` (`unhealthy`, `ejected`,
+/// `draining`).
+pub const ENDPOINT_UNHEALTHY: &str = "waypost_endpoint_unhealthy";
+/// 1 for each service with so few healthy endpoints that all are used, gauge. Label: `service`.
+pub const SERVICE_PANIC: &str = "waypost_service_panic";
+/// Endpoints that went into a state, counter. Labels: `service`, `state`.
+pub const HEALTH_TRANSITIONS: &str = "waypost_health_transitions";
+/// Probes, counter. Label: `result` (`good`, `bad`, or `nothing` if the endpoint was just ending its connections).
+pub const PROBES: &str = "waypost_probes";
 /// Tries after the first, counter. Label: `service`.
 pub const RETRIES: &str = "waypost_retries";
 /// Pickers brought up to date because their service changed, counter, counted per worker. Label: `service`.

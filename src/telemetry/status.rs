@@ -34,6 +34,7 @@ const LABELS: [(&str, &str); 24] = [
 ];
 const GRPC_OTHER: usize = 17;
 const HTTP_OTHER: usize = 18;
+const HTTP_5XX: usize = 23;
 
 /// Counters of how calls ended, shared by all workers. They take two words until the first call, so that ten thousand
 /// endpoints of which ten are called cost ten.
@@ -65,6 +66,17 @@ impl StatusCounters {
             .filter(|(_, _, count)| *count > 0)
     }
 
+    /// All that was counted, and how many of it are failures: of gRPC the statuses that stand in the list, by number; of
+    /// others the class 5xx.
+    pub fn totals(&self, failures: &[u32]) -> (u64, u64) {
+        let counters = self.0.get().map(|counters| counters.as_slice()).unwrap_or_default();
+        let is_failure = |place: usize| place == HTTP_5XX || failures.iter().any(|&status| status as usize == place);
+        counters.iter().enumerate().fold((0, 0), |(all, failed), (place, counter)| {
+            let count = counter.load(Ordering::Relaxed);
+            (all + count, failed + if is_failure(place) { count } else { 0 })
+        })
+    }
+
     fn record(&self, place: usize) {
         let counters = self.0.get_or_init(|| Box::new([const { AtomicU64::new(0) }; LABELS.len()]));
         counters[place].fetch_add(1, Ordering::Relaxed);
@@ -92,5 +104,9 @@ mod tests {
         }
         let expected = [("other", 2), ("1xx", 1), ("2xx", 2), ("3xx", 1), ("4xx", 1), ("5xx", 2)];
         assert_eq!(counters.samples().collect::<Vec<_>>(), expected.map(|(status, count)| ("http", status, count)));
+        assert_eq!(counters.totals(&[14]), (9, 2));
+        [0, 4, 14].into_iter().for_each(|status| counters.record_grpc(status));
+        assert_eq!(counters.totals(&[14]), (12, 3));
+        assert_eq!(counters.totals(&[14, 4]), (12, 4));
     }
 }

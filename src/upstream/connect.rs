@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{Config, Tls, TlsError};
 use crate::registry::{Address, Protocol};
+use crate::table::Endpoint;
 
 /// Which step to an endpoint failed. Nothing of a call was sent, so trying elsewhere is always safe.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,15 @@ pub(super) async fn connect(
     };
     let within = config.connect_timeout;
     tokio::time::timeout(within, steps).await.unwrap_or(Err(ConnectError::Timeout(within)))
+}
+
+/// Whether a TCP connection to this endpoint comes about within `connect_timeout`. It is closed at once.
+///
+/// # Errors
+///
+/// Why it does not.
+pub async fn reach(endpoint: &Endpoint, config: &Config) -> Result<(), ConnectError> {
+    connect(endpoint.address(), false, None, config).await.map(drop)
 }
 
 async fn tcp(address: &Address, config: &Config) -> Result<TcpStream, ConnectError> {

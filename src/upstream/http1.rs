@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::connect::connect;
 use super::{Config, ConnectError};
 use crate::registry::{Address, Protocol};
+use crate::table::Endpoint;
 
 /// Where the idle connections of one endpoint wait.
 pub(super) struct Home<B> {
@@ -106,6 +107,15 @@ where
             }
         });
         Ok(Http1 { parts: Http1Parts { send, born: Instant::now(), _permit: permit }, home })
+    }
+
+    /// Opens a connection that belongs to no pool.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be made.
+    pub(super) async fn alone(endpoint: &Endpoint, config: &Config) -> Result<Http1<B>, ConnectError> {
+        Http1::open(Arc::new(Home::new(config)), endpoint.address(), config.wants_tls(endpoint), config).await
     }
 
     /// Sends the request and waits for the head of the response. If nothing of it was sent, the error has it back.

@@ -1,0 +1,66 @@
+//! The state of each endpoint for people, and what an operator orders.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+
+use super::State;
+use crate::config::{self, File, Layers, Section};
+use crate::health::Order;
+
+/// How long an order holds that does not say so.
+const FOR: Duration = Duration::from_mins(10);
+/// The longest that one may hold: what is to stay belongs into the registry.
+const LONGEST: Duration = Duration::from_mins(7 * 24 * 60);
+
+pub(super) async fn page(extract::State(state): extract::State<Arc<State>>) -> impl IntoResponse {
+    state.health.text()
+}
+
+/// What a document orders.
+struct Ordered {
+    service: String,
+    endpoint: String,
+    order: Option<Order>,
+    time: Duration,
+}
+
+impl Ordered {
+    fn read(section: &mut Section<'_>) -> Self {
+        let mut required = |key: &str| {
+            let value = section.string(key, "");
+            if value.is_empty() {
+                section.error(key, "is missing");
+            }
+            value
+        };
+        let (service, endpoint) = (required("service"), required("endpoint"));
+        let orders = Order::ALL.map(|(name, order)| (name, Some(Some(order))));
+        let order = section.choice("order", &[&orders[..], &[("none", Some(None))]].concat(), None);
+        if order.is_none() {
+            section.error("order", "is missing; it is drain, healthy, unhealthy, or none to take back another");
+        }
+        let time = section.duration("for", FOR, Duration::from_secs(1)..=LONGEST);
+        Ordered { service, endpoint, order: order.flatten(), time }
+    }
+}
+
+/// Orders something for an endpoint, as a document in YAML or JSON says.
+pub(super) async fn order(extract::State(state): extract::State<Arc<State>>, document: String) -> impl IntoResponse {
+    let file = Some(File { name: "order".to_owned(), text: document });
+    let Ordered { service, endpoint, order, time } =
+        match config::load(&Layers { file, ..Layers::default() }, Ordered::read) {
+            Ok((ordered, _)) => ordered,
+            Err(errors) => return (StatusCode::BAD_REQUEST, format!("{errors}\n")),
+        };
+    match state.health.order(&service, &endpoint, order.map(|order| (order, time))).await {
+        true => (StatusCode::OK, "done\n".to_owned()),
+        false => {
+            let text = format!("service `{service}` has no endpoint `{endpoint}`; GET /health lists them\n");
+            (StatusCode::NOT_FOUND, text)
+        }
+    }
+}
