@@ -1,6 +1,6 @@
 """A gRPC service to try Waypost with. Its messages are plain bytes, so that nothing has to be generated.
 
-greeter.py serve NAME PORT       answers as NAME on 127.0.0.1:PORT
+greeter.py serve NAME PORT       answers as NAME on 127.0.0.1:PORT; or HOST:PORT
 greeter.py call SERVICE [TIMES]  calls SERVICE through the proxy at PROXY, or else at 127.0.0.1:8400
 """
 
@@ -23,11 +23,12 @@ class Greeter(grpc.GenericRpcHandler):
         return None
 
 
-def serve(name, port):
-    server = grpc.server(futures.ThreadPoolExecutor(4), [Greeter(name)])
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+def serve(name, address):
+    host, _, port = address.rpartition(":")
+    server, host = grpc.server(futures.ThreadPoolExecutor(4), [Greeter(name)]), host or "127.0.0.1"
+    port = server.add_insecure_port(f"{host}:{port}")
     server.start()
-    print(f"{name} listens on 127.0.0.1:{port}", flush=True)
+    print(f"{name} listens on {host}:{port}", flush=True)
     server.wait_for_termination()
 
 

@@ -73,6 +73,8 @@ impl Tracked {
         let time = outlier::ejection_time(self.ejections, &config.outlier);
         self.facts.ejection = Some(Ejection { until: now + time, reason });
         self.ejections = self.ejections.saturating_add(1);
+        // When it comes back, it has failed none yet.
+        self.endpoint.state.call_went_well();
     }
 
     /// What health leaves it of its share.
@@ -174,9 +176,6 @@ impl Watched {
             if before.state != tracked.verdict.state {
                 tracked.since = now;
                 tracked.growing = (tracked.verdict.state == State::Healthy).then_some(now);
-                if before.state == State::Ejected {
-                    tracked.endpoint.state.call_went_well();
-                }
                 transitions.push(Transition {
                     endpoint: tracked.endpoint.label.clone(),
                     from: before.state,

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on ends where it stands")]
 #![allow(clippy::print_stderr, reason = "what a failed test has to say")]
 
+#[path = "interop/black_hole.rs"]
+mod black_hole;
 #[path = "interop/conformance.rs"]
 mod conformance;
 mod contract;

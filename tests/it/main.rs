@@ -20,6 +20,7 @@ mod etcd_table;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
 mod harness_check;
+mod health;
 mod http;
 mod lifecycle;
 mod limits;

@@ -55,6 +55,9 @@ install_go() { # NAME PACKAGE@VERSION
     mark_done "$1" "$2 $release"
 }
 
+# A host of its own in a network namespace; making one takes root.
+command -v ip >/dev/null || install iproute2
+
 build_etcd etcd-3.5 "$ETCD_35"
 build_etcd etcd-3.6 "$ETCD_36"
 install_go grpc-interop-client "google.golang.org/grpc/interop/client@$GRPC"

@@ -41,6 +41,24 @@ pub enum Speaks {
     Http1,
 }
 
+/// How a backend is, whatever a request asks of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Mood {
+    /// It does as it is asked, and says SERVING to `grpc.health.v1.Health/Check`.
+    #[default]
+    Well,
+    /// It answers calls, and says NOT_SERVING.
+    NotServing,
+    /// It takes requests and never answers.
+    Hangs,
+    /// It answers after so many milliseconds.
+    Slow(u64),
+    /// It resets each stream after its headers.
+    Resets,
+    /// It answers every gRPC call with UNAVAILABLE.
+    Unavailable,
+}
+
 /// What a backend has seen. Counters only rise, but for the open ones.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -58,6 +76,8 @@ pub struct Seen {
     pub bytes: AtomicU64,
     /// Requests by path.
     pub paths: Mutex<BTreeMap<String, u64>>,
+    /// How it is.
+    pub mood: Mutex<Mood>,
 }
 
 impl Seen {
@@ -121,6 +141,11 @@ impl Backend {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, name.to_owned(), speaks, streams, Arc::clone(&seen), draining));
         Self { name: name.to_owned(), address, speaks, seen, tasks, drain }
+    }
+
+    /// Changes how it is.
+    pub fn is(&self, mood: Mood) {
+        *self.seen.mood.lock().unwrap() = mood;
     }
 
     /// What stands in the registry for it: an address, or for HTTP/1.1 a URL.

@@ -15,7 +15,7 @@ use hyper::body::{Frame, Incoming};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::Seen;
+use super::{Mood, Seen};
 use crate::harness::grpc::{self, ECHO, number, text};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -60,6 +60,24 @@ pub async fn answer(name: String, seen: Arc<Seen>, request: Request<Incoming>) -
         sleep(Duration::from_millis(delay)).await;
     }
 
+    let mood = *seen.mood.lock().unwrap();
+    match mood {
+        Mood::Well | Mood::NotServing => {}
+        Mood::Hangs => future::pending().await,
+        Mood::Slow(delay) => sleep(Duration::from_millis(delay)).await,
+        Mood::Resets => {
+            let reset = h2::Error::from(h2::Reason::INTERNAL_ERROR).into();
+            let frames: Frames = Box::pin(stream::once(future::ready(Err(reset))));
+            return Ok(Response::new(Either::Right(StreamBody::new(frames))));
+        }
+        Mood::Unavailable => {
+            return Ok(grpc_end(&HeaderMap::new(), Box::pin(stream::empty()), call, "14", "as ordered"));
+        }
+    }
+    if head.uri.path() == "/grpc.health.v1.Health/Check" {
+        let status = if mood == Mood::NotServing { 2 } else { 1 };
+        return Ok(grpc_end(&HeaderMap::new(), once(grpc::frame(&[8, status])), call, "0", ""));
+    }
     let mut response = match head.uri.path().strip_prefix(ECHO) {
         Some(method) => grpc_answer(method, &head.headers, body, call).await?,
         None => http_answer(&name, &head, body, call).await?,
