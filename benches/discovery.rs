@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = TcpListener::bind("127.0.0.1:0").await?;
     let address = server.local_addr()?.to_string();
     tokio::spawn(echo::run(server));
-    let waypost = Waypost::start(&folder, &etcd).await?;
+    let waypost = Waypost::start(&folder, &etcd.url, "").await?;
 
     let (mut puts, mut routed) = (Vec::new(), Vec::new());
     for i in 0..WARM_UP + MEASURED {

@@ -18,7 +18,6 @@ mod waypost;
 use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use etcd_client::{ResponseHeader, Txn, TxnOp};
 use process::{Etcd, Folder, until};
@@ -54,13 +53,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let what = format!("with {} instances in {SERVICES} services", SERVICES * INSTANCES);
     let waypost = report(&what, &folder, &etcd).await?;
 
-    let before = cpu_time(&waypost)?;
+    let before = waypost.cpu_time()?;
     for change in 0..CHANGES {
         let (service, instance) = (change % SERVICES, change % INSTANCES);
         let (key, value) = registration(service, instance, addresses[instance], 2 + change / SERVICES);
         put_and_see(&mut etcd, &waypost, key, value, change + 1 == CHANGES).await?;
     }
-    let spent = (cpu_time(&waypost)? - before).as_secs_f64() * 1e6 / CHANGES as f64;
+    let spent = (waypost.cpu_time()? - before).as_secs_f64() * 1e6 / CHANGES as f64;
     println!("one change: {spent:.0} µs of CPU, all threads, of {CHANGES} changes one after the other");
 
     for service in ["s0", "s1"] {
@@ -90,7 +89,7 @@ fn registration(service: usize, instance: usize, address: SocketAddr, weight: us
 /// Starts the proxy and prints how long it took and what it takes.
 async fn report(what: &str, folder: &Folder, etcd: &Etcd) -> Result<Waypost, Box<dyn Error>> {
     let start = Instant::now();
-    let waypost = Waypost::start(folder, etcd).await?;
+    let waypost = Waypost::start(folder, &etcd.url, "").await?;
     let took = start.elapsed().as_secs_f64() * 1e3;
     let status = fs::read_to_string(format!("/proc/{}/status", waypost.process.id()))?;
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("unknown").trim();
@@ -114,16 +113,6 @@ async fn put_and_see(
     let shown = format!(": at revision {revision},");
     until("the change is in the table", async || waypost.page("/readyz").await.ok()?.contains(&shown).then_some(()))
         .await
-}
-
-/// What all threads have run so far.
-fn cpu_time(waypost: &Waypost) -> Result<Duration, Box<dyn Error>> {
-    let mut nanos = 0;
-    for thread in fs::read_dir(format!("/proc/{}/task", waypost.process.id()))? {
-        let stat = fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanos))
 }
 
 /// How many pickers were rebuilt for a service, as the metrics have it.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -10,7 +11,7 @@ use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::process::{Etcd, Folder, Process, free_address, until};
+use crate::process::{Folder, Process, free_address, until};
 
 /// A running proxy with one worker and otherwise its defaults.
 pub(crate) struct Waypost {
@@ -20,14 +21,15 @@ pub(crate) struct Waypost {
 }
 
 impl Waypost {
-    /// Starts it and waits until it is ready.
-    pub(crate) async fn start(folder: &Folder, etcd: &Etcd) -> Result<Self, Box<dyn Error>> {
+    /// Starts it on an etcd, with `more` lines of configuration, and waits until it is ready.
+    pub(crate) async fn start(folder: &Folder, etcd: &str, more: &str) -> Result<Self, Box<dyn Error>> {
         let (data, admin) = (free_address()?, free_address()?);
-        let config = folder.path().join("waypost.yaml");
+        let config = folder.path().join(format!("waypost-{}.yaml", data.port()));
         let lines = [
             format!("proxy: {{listen: {data}, workers: 1}}"),
             format!("admin: {{listen: {admin}}}"),
-            format!("etcd: {{endpoints: [{}]}}", etcd.url),
+            format!("etcd: {{endpoints: [{etcd}]}}"),
+            more.to_owned(),
         ];
         fs::write(&config, lines.join("\n"))?;
         let args = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
@@ -39,6 +41,16 @@ impl Waypost {
         let (client, connection) = h2::client::handshake(stream).await?;
         tokio::spawn(connection);
         Ok(Waypost { process, admin, client })
+    }
+
+    /// What all threads have run so far.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Box<dyn Error>> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let stat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// A page of the admin server, head included.

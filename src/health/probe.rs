@@ -98,7 +98,7 @@ async fn grpc(service: &str, asked: &str, endpoint: &Endpoint, config: &upstream
         Some(other) => return Err(Wrong::Said(format!("its health check fails with {}", name(&STATUSES, other)))),
         None => return Err(Wrong::Said("its answer has no grpc-status".to_owned())),
     }
-    match body.get(5..).map(|message| HealthCheckResponse::decode(message)) {
+    match body.get(5..).map(HealthCheckResponse::decode) {
         Some(Ok(HealthCheckResponse { status: SERVING })) => Ok(()),
         Some(Ok(HealthCheckResponse { status })) => {
             Err(Wrong::Said(format!("it says {}", name(&SERVING_STATUSES, status as u32))))

@@ -186,9 +186,10 @@ impl Watched {
         let states = self.endpoints.values().map(|tracked| tracked.verdict.state);
         self.panic = verdict::is_panic(states, config.panic_threshold);
         let panic = self.panic;
-        let changed = self.endpoints.values().fold(false, |changed, tracked| {
-            tracked.endpoint.state.set_share(tracked.share(&config, panic, now)) || changed
-        });
+        let mut changed = false;
+        for tracked in self.endpoints.values() {
+            changed |= tracked.endpoint.state.set_share(tracked.share(&config, panic, now));
+        }
         if changed {
             self.slot.touch();
         }

@@ -54,26 +54,26 @@ async fn over_http2(
     let mut connection = Http2::open(endpoint.address(), config.wants_tls(endpoint), config).await?;
     let (head, body) = request.into_parts();
     let (response, mut stream, _permit) =
-        connection.send(Request::from_parts(head, ()), body.is_empty()).map_err(broken)?;
+        connection.send(Request::from_parts(head, ()), body.is_empty()).map_err(|error| broken(&error))?;
     if !body.is_empty() {
         // What is wrong with the stream, the response says as well.
         let _ = stream.send_data(body, true);
     }
-    let (head, mut body) = response.await.map_err(broken)?.into_parts();
+    let (head, mut body) = response.await.map_err(|error| broken(&error))?.into_parts();
     let mut bytes = BytesMut::new();
     while let Some(data) = body.data().await {
-        let data = data.map_err(broken)?;
+        let data = data.map_err(|error| broken(&error))?;
         let _ = body.flow_control().release_capacity(data.len());
         if bytes.len() + data.len() > most {
             return Err(AskError::TooLarge(most));
         }
         bytes.extend_from_slice(&data);
     }
-    let trailers = body.trailers().await.map_err(broken)?.unwrap_or_default();
+    let trailers = body.trailers().await.map_err(|error| broken(&error))?.unwrap_or_default();
     Ok(Response::from_parts(head, (bytes.freeze(), trailers)))
 }
 
-fn broken(error: h2::Error) -> AskError {
+fn broken(error: &h2::Error) -> AskError {
     match error.is_go_away() && error.is_remote() {
         true => AskError::GoAway,
         false => AskError::Http(error.to_string()),
