@@ -258,3 +258,6 @@ impl Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
