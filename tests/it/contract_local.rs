@@ -8,6 +8,7 @@ use crate::{
 /// Runs an area on every server that has to keep the contract, each time on a fresh one.
 async fn everywhere(area: impl AsyncFn(&Target) -> Failures) {
     let failures = contract::on_real(Version::LOCAL, &area).await;
+    // Any other server joins here, as fresh: `failures.extend(area(&Target::new("embedded", address)).await)`.
     contract::none(&failures);
 }
 

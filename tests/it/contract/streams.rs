@@ -12,10 +12,10 @@ use tonic::Streaming;
 use super::Case;
 use crate::harness::PATIENCE;
 
-/// The next message of a stream, which has one.
-pub async fn next<T, E: Debug>(message: impl Future<Output = Result<Option<T>, E>>) -> T {
-    let message = timeout(PATIENCE, message).await.unwrap_or_else(|_| panic!("silence for {PATIENCE:?}"));
-    message.expect("a stream without an error").expect("a stream that goes on")
+/// The next message of a stream, which has one; `what` says what was waited for.
+pub async fn next<T, E: Debug>(what: &str, message: impl Future<Output = Result<Option<T>, E>>) -> T {
+    let message = timeout(PATIENCE, message).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"));
+    message.unwrap_or_else(|error| panic!("{error:?} instead of {what}")).unwrap_or_else(|| panic!("no more {what}"))
 }
 
 /// A watch stream. What comes for which watch is sorted out; all that comes must be in order.
@@ -64,7 +64,11 @@ impl Watching {
 
     /// The next message, whatever it is.
     pub async fn message(&mut self) -> PbWatchResponse {
-        let message = next(self.stream.message()).await.0;
+        self.message_for("a message of the watch").await
+    }
+
+    async fn message_for(&mut self, what: &str) -> PbWatchResponse {
+        let message = next(what, self.stream.message()).await.0;
         if message.canceled {
             // Whatever comes for it later is nobody's.
             self.last.remove(&message.watch_id);
@@ -75,7 +79,7 @@ impl Watching {
     /// The next message that is not about events.
     pub async fn answer(&mut self) -> PbWatchResponse {
         loop {
-            let message = self.message().await;
+            let message = self.message_for("an answer of the watch").await;
             if message.events.is_empty() {
                 return message;
             }
@@ -90,8 +94,9 @@ impl Watching {
             if waiting.len() >= count {
                 return waiting.drain(..count).collect();
             }
-            let message = self.message().await;
-            assert!(!message.events.is_empty(), "events were due: {message:?}");
+            let what = format!("{count} events of watch {id}, of which {} came", waiting.len());
+            let message = self.message_for(&what).await;
+            assert!(!message.events.is_empty(), "{message:?} instead of {what}");
             self.keep(message);
         }
     }
@@ -145,7 +150,7 @@ impl KeepAlive {
 
     /// The next answer.
     pub async fn answer(&mut self) -> PbLeaseKeepAliveResponse {
-        next(self.answers.message()).await
+        next("an answer about a lease", self.answers.message()).await
     }
 
     /// Keeps a lease alive; returns the time to live that it has again, 0 for a lease that is not there.
