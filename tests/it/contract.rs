@@ -1,9 +1,9 @@
 //! What etcd's v3 API answers, written as cases that every server must pass: real ones of each version, and any other
 //! that claims to speak it.
 //!
-//! The assertions are the same for every target; what an old version has not yet is a [`Lack`] of that target, and is not
-//! asked of it. A file in `contract/` is an area, and an area is run on a fresh server, case after case, because cases
-//! count revisions. Every case has its own keys and its own connection.
+//! The assertions are the same for every target; what an old version has not yet is a [`Lack`] of that target, and is
+//! not asked of it. A file in `contract/` is an area, and an area is run on a fresh server, case after case, because
+//! cases count revisions. Every case has its own keys and its own connection.
 //!
 //! Where versions differ and neither is better, nothing is asserted:
 //!

@@ -70,6 +70,8 @@ impl Watching {
     async fn message_for(&mut self, what: &str) -> PbWatchResponse {
         let message = next(what, self.stream.message()).await.0;
         if message.canceled {
+            let untold = self.waiting.remove(&message.watch_id).unwrap_or_default();
+            assert!(untold.is_empty(), "more than the case knows of: {untold:?}");
             // Whatever comes for it later is nobody's.
             self.last.remove(&message.watch_id);
         }
