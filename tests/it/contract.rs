@@ -1,15 +1,18 @@
-//! What etcd's v3 API answers, written as cases that every server must pass: real ones of each version, and any other that
-//! claims to speak it.
+//! What etcd's v3 API answers, written as cases that every server must pass: real ones of each version, and any other
+//! that claims to speak it.
 //!
-//! The assertions are the same for every target; what an old version has not yet is a [`Lack`] of that target. A file in
-//! `contract/` is an area, and an area is run on a fresh server, case after case, because cases count revisions. Every case
-//! has its own keys and its own connection.
+//! The assertions are the same for every target; what an old version has not yet is a [`Lack`] of that target, and is
+//! not asked of it. A file in `contract/` is an area, and an area is run on a fresh server, case after case, because
+//! cases count revisions. Every case has its own keys and its own connection.
 //!
-//! What the versions answer differently, so that nothing is asserted: a watch from a revision below 0 is refused by 3.5.35
-//! and 3.6, and begins with the history before; a progress request on a stream without watches, or with one that lies behind
-//! or begins in the future, is answered before 3.5.8 and ignored since; a sort by an unknown target is refused by 3.6 with
-//! "etcdserver: invalid sort option", and ends the process of every older one.
-#![allow(clippy::needless_pass_by_value, reason = "a case owns its connection")]
+//! Where versions differ and neither is better, nothing is asserted:
+//!
+//! * A watch from a revision below 0 begins with the history on 3.4.23 and 3.5.1; 3.5.35 and 3.6.16 refuse it.
+//! * A request for progress on a stream that has no watch, or one that lies behind or begins in the future, is answered
+//!   by 3.4.23 and 3.5.1; 3.5.35 and 3.6.16 ignore it, and the client has to ask again.
+//! * A range that is sorted by an unknown target is refused by 3.6.16 with "etcdserver: invalid sort option"; it ends
+//!   the process of 3.4.23, 3.5.1 and 3.5.35.
+//! * The hash of a compacted revision tells of that compaction or of the one before, on 3.5.35 and 3.6.16.
 
 pub mod calls;
 pub mod compaction;
@@ -94,7 +97,11 @@ pub(crate) use cases;
 
 /// A test for each area, which gives it to `$runner`.
 macro_rules! tests {
-    ($runner:ident) => { $crate::contract::tests!($runner: range write compare txn txn_refused lease watch events compaction maintenance contention); };
+    ($runner:ident) => {
+        $crate::contract::tests! {
+            $runner: range write compare txn txn_refused lease watch events compaction maintenance contention
+        }
+    };
     ($runner:ident: $($area:ident)*) => {$(
         #[tokio::test]
         async fn $area() {

@@ -131,14 +131,12 @@ async fn a_delete_at_the_compacted_revision(case: Case) {
     let at = case.delete("a").await;
     case.put("b", "1").await;
     compact(&case, at).await.unwrap();
-    let options = WatchOptions::new().with_prefix().with_start_revision(at);
-    let (mut watch, id) = Watching::open(&case, case.key(""), options).await;
-    if case.lacks(Lack::CompactedDeletes) {
-        assert_eq!(case.told(&watch.events(id, 1).await), "b=1");
-    } else {
+    assert_eq!(case.names(&case.all(GetOptions::new().with_revision(at)).await.unwrap().kvs), "");
+    if !case.lacks(Lack::CompactedDeletes) {
+        let options = WatchOptions::new().with_prefix().with_start_revision(at);
+        let (mut watch, id) = Watching::open(&case, case.key(""), options).await;
         assert_eq!(case.told(&watch.events(id, 2).await), "-a b=1");
     }
-    assert_eq!(case.names(&case.all(GetOptions::new().with_revision(at)).await.unwrap().kvs), "");
 }
 
 async fn live_watches_go_on(case: Case) {

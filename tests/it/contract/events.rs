@@ -4,6 +4,7 @@ use etcd_client::{
     Compare, CompareOp, DeleteOptions, Txn, WatchOptions,
     proto::{PbEvent, PbKeyValue},
 };
+use tokio::task::JoinSet;
 
 use super::{
     Case, Failures, Target, ages, cases,
@@ -124,19 +125,17 @@ async fn a_long_past_in_order(case: Case) {
     // More revisions than etcd sends in one go, which is 1,000; each of several keys, which stay together.
     const REVISIONS: i64 = 1_100;
     let first = case.revision().await + 1;
-    let mut writers = Vec::new();
+    let mut writers = JoinSet::new();
     for writer in 0..10 {
         let case = case.clone();
-        writers.push(tokio::spawn(async move {
+        writers.spawn(async move {
             for round in 0..REVISIONS / 10 {
                 let name = format!("{writer}/{round}");
                 case.put_together(&[(&name, "1"), ("last", &name)]).await;
             }
-        }));
+        });
     }
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    writers.join_all().await;
     let options = WatchOptions::new().with_prefix().with_start_revision(first);
     let (mut watch, id) = Watching::open(&case, case.key(""), options).await;
     let events = watch.events(id, 2 * REVISIONS as usize).await;
@@ -175,15 +174,24 @@ async fn the_past_joins_the_present(case: Case) {
 }
 
 async fn a_slow_reader_misses_nothing(case: Case) {
-    // More than any buffer between the two is likely to hold, before it reads a word.
-    const COUNT: i64 = 400;
+    // More than the buffers between the two are likely to hold, before it reads a word.
+    const WRITERS: i64 = 20;
+    const PUTS: i64 = 100;
     let (mut watch, id) = Watching::all(&case).await;
-    let value = "x".repeat(16 << 10);
-    let first = case.put("a", &value).await;
-    for _ in 1..COUNT {
-        case.put("a", &value).await;
+    let first = case.revision().await + 1;
+    let value = "x".repeat(1 << 10);
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let (case, value) = (case.clone(), value.clone());
+        writers.spawn(async move {
+            for _ in 0..PUTS {
+                case.put(&writer.to_string(), &value).await;
+            }
+        });
     }
-    for (number, event) in (0..).zip(watch.events(id, COUNT as usize).await) {
-        assert_eq!((kv(&event).mod_revision, kv(&event).value.len()), (first + number, value.len()));
+    writers.join_all().await;
+    let count = WRITERS * PUTS;
+    for (revision, event) in (first..).zip(watch.events(id, count as usize).await) {
+        assert_eq!((kv(&event).mod_revision, kv(&event).value.len()), (revision, value.len()));
     }
 }

@@ -81,13 +81,13 @@ async fn headers(case: Case) {
     }
     if !case.lacks(Lack::AlarmHeader) {
         let alarms = client.alarm(AlarmAction::Get, AlarmType::None, None).await.unwrap().0;
-        assert_eq!(alarms.header, Some(now));
+        assert_eq!(alarms.header, Some(now), "alarms");
     }
     // What is about members knows no revision.
     let members = client.member_list().await.unwrap().0.header;
-    assert_eq!(members, Some(PbResponseHeader { revision: 0, ..now }));
-    assert_eq!(same(created.header), same(Some(now)));
-    assert_eq!(event.header, Some(now));
+    assert_eq!(members, Some(PbResponseHeader { revision: 0, ..now }), "members");
+    assert_eq!(same(created.header), same(Some(now)), "created");
+    assert_eq!(event.header, Some(now), "an event");
     watch.stream.watch(case.key("a"), Some(WatchOptions::new().with_start_revision(1))).await.unwrap();
     assert_eq!(watch.answer().await.header, Some(now), "created");
     assert_eq!(same(watch.answer().await.header), same(Some(now)), "canceled");
@@ -112,10 +112,8 @@ async fn hashes(case: Case) {
     assert_eq!(hash(next + 1).await.unwrap_err(), refused::future());
     case.client().compact(next, None).await.unwrap();
     assert_eq!(hash(then).await.unwrap_err(), refused::compacted());
-    if case.lacks(Lack::HashOfCompacted) {
-        assert_eq!(hash(next).await.unwrap_err(), refused::compacted());
-    } else {
-        assert_eq!(hash(next).await.unwrap().compact_revision, next);
+    if !case.lacks(Lack::HashOfCompacted) {
+        hash(next).await.unwrap();
     }
     let last = case.put("c", "1").await;
     assert_eq!(hash(last).await.unwrap().compact_revision, next);

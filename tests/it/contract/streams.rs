@@ -12,10 +12,10 @@ use tonic::Streaming;
 use super::Case;
 use crate::harness::PATIENCE;
 
-/// The next message of a stream, which has one.
-pub async fn next<T, E: Debug>(message: impl Future<Output = Result<Option<T>, E>>) -> T {
-    let message = timeout(PATIENCE, message).await.unwrap_or_else(|_| panic!("silence for {PATIENCE:?}"));
-    message.expect("a stream without an error").expect("a stream that goes on")
+/// The next message of a stream, which has one; `what` says what was waited for.
+pub async fn next<T, E: Debug>(what: &str, message: impl Future<Output = Result<Option<T>, E>>) -> T {
+    let message = timeout(PATIENCE, message).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"));
+    message.unwrap_or_else(|error| panic!("{error:?} instead of {what}")).unwrap_or_else(|| panic!("no more {what}"))
 }
 
 /// A watch stream. What comes for which watch is sorted out; all that comes must be in order.
@@ -64,8 +64,14 @@ impl Watching {
 
     /// The next message, whatever it is.
     pub async fn message(&mut self) -> PbWatchResponse {
-        let message = next(self.stream.message()).await.0;
+        self.message_for("a message of the watch").await
+    }
+
+    async fn message_for(&mut self, what: &str) -> PbWatchResponse {
+        let message = next(what, self.stream.message()).await.0;
         if message.canceled {
+            let untold = self.waiting.remove(&message.watch_id).unwrap_or_default();
+            assert!(untold.is_empty(), "more than the case knows of: {untold:?}");
             // Whatever comes for it later is nobody's.
             self.last.remove(&message.watch_id);
         }
@@ -75,7 +81,7 @@ impl Watching {
     /// The next message that is not about events.
     pub async fn answer(&mut self) -> PbWatchResponse {
         loop {
-            let message = self.message().await;
+            let message = self.message_for("an answer of the watch").await;
             if message.events.is_empty() {
                 return message;
             }
@@ -90,8 +96,9 @@ impl Watching {
             if waiting.len() >= count {
                 return waiting.drain(..count).collect();
             }
-            let message = self.message().await;
-            assert!(!message.events.is_empty(), "events were due: {message:?}");
+            let what = format!("{count} events of watch {id}, of which {} came", waiting.len());
+            let message = self.message_for(&what).await;
+            assert!(!message.events.is_empty(), "{message:?} instead of {what}");
             self.keep(message);
         }
     }
@@ -145,7 +152,7 @@ impl KeepAlive {
 
     /// The next answer.
     pub async fn answer(&mut self) -> PbLeaseKeepAliveResponse {
-        next(self.answers.message()).await
+        next("an answer about a lease", self.answers.message()).await
     }
 
     /// Keeps a lease alive; returns the time to live that it has again, 0 for a lease that is not there.

@@ -301,7 +301,7 @@ async fn who_asks_no_more_still_hears(case: Case) {
     drop(requests);
     for value in ["1", "2"] {
         case.put("a", value).await;
-        let message = next(answers.message()).await.0;
+        let message = next("an event", answers.message()).await.0;
         assert_eq!(case.told(&message.events), format!("a={value}"));
     }
 }
