@@ -10,7 +10,6 @@ async fn everywhere(area: impl AsyncFn(&Target) -> Failures) {
     let mut failures = contract::on_real(Version::LOCAL, &area).await;
     let embedded = embedded::start().await;
     failures.extend(area(&Target::new("embedded", embedded.address())).await);
-    // Any other server joins here, as fresh: `failures.extend(area(&Target::new("embedded", address)).await)`.
     contract::none(&failures);
 }
 

@@ -67,7 +67,9 @@ impl Case {
     }
 
     fn fail(&mut self, at: usize, times: u32) {
-        (0..times).for_each(|_| drop(self.endpoints[at].state.call_failed(false)));
+        for _ in 0..times {
+            self.endpoints[at].state.call_failed(false);
+        }
     }
 
     /// The state of each endpoint, by its first letter.
