@@ -16,4 +16,4 @@ pub use log::{ACCESS, LogConfig, LogFormat};
 pub use log::{LogHandle, init_log};
 pub use rarely::Rarely;
 pub use registry::Registry;
-pub use status::StatusCounters;
+pub use status::{GRPC_STATUSES, StatusCounters};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Operation;
+use crate::telemetry::GRPC_STATUSES;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +155,7 @@ impl From<etcd_client::Error> for Cause {
         match error {
             etcd_client::Error::GRpcStatus(status) => {
                 let number = usize::try_from(i32::from(status.code())).unwrap_or(usize::MAX);
-                let label = STATUSES.get(number).copied().unwrap_or("UNKNOWN");
+                let label = GRPC_STATUSES.get(number).copied().unwrap_or("UNKNOWN");
                 // What really happened, such as "connection refused", stands at the end of the chain.
                 let mut text = status.message().to_owned();
                 let mut root = status.source();
@@ -182,27 +183,6 @@ impl StdError for Cause {
         Some(&*self.source)
     }
 }
-
-/// gRPC's statuses by number.
-const STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 #[cfg(test)]
 mod tests {

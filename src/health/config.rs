@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Section;
+use crate::telemetry::GRPC_STATUSES;
 
 /// How the health of one service's endpoints is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,27 +88,6 @@ pub struct Outlier {
     pub min_calls: u32,
 }
 
-/// The gRPC status codes by name, each at its number.
-pub(super) const STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_mins(60);
@@ -171,7 +151,7 @@ fn statuses(text: &str) -> Option<(u16, u16)> {
 impl Outlier {
     fn read(section: &mut Section<'_>) -> Self {
         let names = section.strings("statuses", &["UNAVAILABLE"]);
-        let number = |name: &String| STATUSES.iter().position(|status| status == name);
+        let number = |name: &String| GRPC_STATUSES.iter().position(|status| status == name);
         let numbers: Option<Vec<_>> = names.iter().map(|name| number(name).filter(|&number| number > 0)).collect();
         if numbers.is_none() {
             section.error("statuses", "must be names of gRPC statuses but OK, such as [UNAVAILABLE, INTERNAL]");

@@ -5,9 +5,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request};
 use prost::Message;
 
-use super::config::{Kind, Probe, STATUSES};
+use super::config::{Kind, Probe};
 use crate::registry::Protocol;
 use crate::table::Endpoint;
+use crate::telemetry::GRPC_STATUSES;
 use crate::upstream::{self, AskError, ask, detect, reach};
 
 /// The largest answer that is read.
@@ -95,7 +96,7 @@ async fn grpc(service: &str, asked: &str, endpoint: &Endpoint, config: &upstream
         Some(0) => {}
         Some(12) => return Err(Wrong::Said("it has no service grpc.health.v1.Health (UNIMPLEMENTED)".to_owned())),
         Some(5) => return Err(Wrong::Said(format!("it knows no health of a service `{asked}` (NOT_FOUND)"))),
-        Some(other) => return Err(Wrong::Said(format!("its health check fails with {}", name(&STATUSES, other)))),
+        Some(other) => return Err(Wrong::Said(format!("its health check fails with {}", name(&GRPC_STATUSES, other)))),
         None => return Err(Wrong::Said("its answer has no grpc-status".to_owned())),
     }
     match body.get(5..).map(HealthCheckResponse::decode) {

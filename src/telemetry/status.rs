@@ -5,25 +5,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-/// The labels, as gRPC's specification and HTTP's readers name them; the number of a gRPC status is its place.
-const LABELS: [(&str, &str); 24] = [
-    ("grpc", "OK"),
-    ("grpc", "CANCELLED"),
-    ("grpc", "UNKNOWN"),
-    ("grpc", "INVALID_ARGUMENT"),
-    ("grpc", "DEADLINE_EXCEEDED"),
-    ("grpc", "NOT_FOUND"),
-    ("grpc", "ALREADY_EXISTS"),
-    ("grpc", "PERMISSION_DENIED"),
-    ("grpc", "RESOURCE_EXHAUSTED"),
-    ("grpc", "FAILED_PRECONDITION"),
-    ("grpc", "ABORTED"),
-    ("grpc", "OUT_OF_RANGE"),
-    ("grpc", "UNIMPLEMENTED"),
-    ("grpc", "INTERNAL"),
-    ("grpc", "UNAVAILABLE"),
-    ("grpc", "DATA_LOSS"),
-    ("grpc", "UNAUTHENTICATED"),
+/// The gRPC statuses by number, as the specification names them.
+pub const GRPC_STATUSES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+/// What is counted beside these: gRPC statuses that are none, and the classes of HTTP.
+const OTHERS: [(&str, &str); 7] = [
     ("grpc", "other"),
     ("http", "other"),
     ("http", "1xx"),
@@ -32,6 +35,7 @@ const LABELS: [(&str, &str); 24] = [
     ("http", "4xx"),
     ("http", "5xx"),
 ];
+const COUNTERS: usize = GRPC_STATUSES.len() + OTHERS.len();
 const GRPC_OTHER: usize = 17;
 const HTTP_OTHER: usize = 18;
 const HTTP_5XX: usize = 23;
@@ -41,7 +45,7 @@ const HTTP_5XX: usize = 23;
 ///
 /// Unlike a [`Histogram`](super::Histogram) it may be written by many: it belongs to an endpoint, which all workers call.
 #[derive(Debug, Default)]
-pub struct StatusCounters(OnceLock<Box<[AtomicU64; LABELS.len()]>>);
+pub struct StatusCounters(OnceLock<Box<[AtomicU64; COUNTERS]>>);
 
 impl StatusCounters {
     /// Counts a call that ended with this gRPC status.
@@ -59,10 +63,10 @@ impl StatusCounters {
     /// the zeros.
     pub fn samples(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         let counters = self.0.get().map(|counters| counters.as_slice()).unwrap_or_default();
-        LABELS
-            .iter()
+        let statuses = GRPC_STATUSES.iter().map(|&status| ("grpc", status)).chain(OTHERS);
+        statuses
             .zip(counters)
-            .map(|(&(protocol, status), counter)| (protocol, status, counter.load(Ordering::Relaxed)))
+            .map(|((protocol, status), counter)| (protocol, status, counter.load(Ordering::Relaxed)))
             .filter(|(_, _, count)| *count > 0)
     }
 
@@ -78,7 +82,7 @@ impl StatusCounters {
     }
 
     fn record(&self, place: usize) {
-        let counters = self.0.get_or_init(|| Box::new([const { AtomicU64::new(0) }; LABELS.len()]));
+        let counters = self.0.get_or_init(|| Box::new([const { AtomicU64::new(0) }; COUNTERS]));
         counters[place].fetch_add(1, Ordering::Relaxed);
     }
 }

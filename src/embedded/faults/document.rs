@@ -6,28 +6,10 @@ use tonic::Code;
 
 use super::{Faults, Impossible};
 use crate::config::{self, Errors, File, Layers, Section};
+use crate::telemetry::GRPC_STATUSES;
 
 /// The longest delay that can be ordered.
 const MOST_DELAY: Duration = Duration::from_mins(60);
-
-const CODES: [(&str, Code); 16] = [
-    ("CANCELLED", Code::Cancelled),
-    ("UNKNOWN", Code::Unknown),
-    ("INVALID_ARGUMENT", Code::InvalidArgument),
-    ("DEADLINE_EXCEEDED", Code::DeadlineExceeded),
-    ("NOT_FOUND", Code::NotFound),
-    ("ALREADY_EXISTS", Code::AlreadyExists),
-    ("PERMISSION_DENIED", Code::PermissionDenied),
-    ("RESOURCE_EXHAUSTED", Code::ResourceExhausted),
-    ("FAILED_PRECONDITION", Code::FailedPrecondition),
-    ("ABORTED", Code::Aborted),
-    ("OUT_OF_RANGE", Code::OutOfRange),
-    ("UNIMPLEMENTED", Code::Unimplemented),
-    ("INTERNAL", Code::Internal),
-    ("UNAVAILABLE", Code::Unavailable),
-    ("DATA_LOSS", Code::DataLoss),
-    ("UNAUTHENTICATED", Code::Unauthenticated),
-];
 
 /// Why a document was not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +81,13 @@ impl Ordered {
         }
         Ordered {
             refuse: section.section("refuse", |section| {
-                let code = section.choice("status", &CODES, Code::Unavailable);
+                let codes: Vec<_> = GRPC_STATUSES
+                    .into_iter()
+                    .zip(0..)
+                    .skip(1)
+                    .map(|(name, code)| (name, Code::from_i32(code)))
+                    .collect();
+                let code = section.choice("status", &codes, Code::Unavailable);
                 let times = section.integer("times", 1, 0..=1_000_000);
                 section.optional("method").map(|method| (method, code, times))
             }),
