@@ -98,7 +98,8 @@ pub(super) async fn run(
 pub(super) fn failed(service: &Service, settings: &Settings, picked: &Picked, answered: bool) {
     let row = picked.state.call_failed(answered);
     let most = service.settings.health.outlier.consecutive;
-    if most > 0 && row >= most {
+    // Again now and then, should it not have been ejected because too many were.
+    if most > 0 && row.is_multiple_of(most) {
         settings.health.alarm(service.slot.service());
     }
 }
