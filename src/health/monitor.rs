@@ -184,7 +184,7 @@ impl Monitor {
                 service: name.clone(),
                 endpoint: Some(endpoint.clone()),
                 state: Some(state),
-                text: reason.clone(),
+                text: reason.to_string(),
             });
         }
         if watched.panic != panic_before {

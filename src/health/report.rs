@@ -1,5 +1,6 @@
 //! What the monitor tells others: the state of each endpoint, what happened last, and metrics.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ pub struct EndpointHealth {
     /// Whether it gets calls.
     pub state: State,
     /// Why.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// Since when.
     pub since: Instant,
     /// When that ends by itself, if it does.

@@ -1,5 +1,6 @@
 //! What is to be thought of an endpoint: a pure function of what is known. No clock, no I/O.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub struct Verdict {
     /// Whether it gets calls.
     pub state: State,
     /// Why, in words.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// When that ends by itself, if it does.
     pub until: Option<Instant>,
 }
@@ -120,22 +121,22 @@ pub struct Facts {
 pub fn judge(facts: &Facts, config: &Config, now: Instant) -> Verdict {
     if let Some((order, until)) = facts.order.filter(|(_, until)| now < *until) {
         let (state, what) = match order {
-            Order::Drain => (State::Draining, "drained"),
-            Order::ForceHealthy => (State::Healthy, "held to be healthy"),
-            Order::ForceUnhealthy => (State::Unhealthy, "held to be unhealthy"),
+            Order::Drain => (State::Draining, "drained by an operator"),
+            Order::ForceHealthy => (State::Healthy, "held to be healthy by an operator"),
+            Order::ForceUnhealthy => (State::Unhealthy, "held to be unhealthy by an operator"),
         };
-        return Verdict { state, reason: format!("{what} by an operator"), until: Some(until) };
+        return Verdict { state, reason: what.into(), until: Some(until) };
     }
     if let Some(Ejection { until, reason }) = facts.ejection.as_ref().filter(|ejection| now < ejection.until) {
-        return Verdict { state: State::Ejected, reason: reason.clone(), until: Some(*until) };
+        return Verdict { state: State::Ejected, reason: reason.clone().into(), until: Some(*until) };
     }
     let verdict = |state, reason| Verdict { state, reason, until: None };
     let probes = &facts.probes;
     match (&config.probe, probes.healthy) {
-        (None, _) => verdict(State::Healthy, "not probed, and no calls speak against it".to_owned()),
-        (Some(_), None) => verdict(State::Healthy, "not probed yet".to_owned()),
-        (Some(_), Some(true)) => verdict(State::Healthy, "its probes succeed".to_owned()),
-        (Some(_), Some(false)) => verdict(State::Unhealthy, format!("its probes fail: {}", probes.last)),
+        (None, _) => verdict(State::Healthy, "not probed, and no calls speak against it".into()),
+        (Some(_), None) => verdict(State::Healthy, "not probed yet".into()),
+        (Some(_), Some(true)) => verdict(State::Healthy, "its probes succeed".into()),
+        (Some(_), Some(false)) => verdict(State::Unhealthy, format!("its probes fail: {}", probes.last).into()),
     }
 }
 
