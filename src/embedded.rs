@@ -28,6 +28,9 @@
 //!   the former, and clients in use need neither.
 //! * It compacts by itself: the last 100,000 revisions are kept at most, fewer if keys and values take more than 512 MiB;
 //!   from 1 GiB on, puts are refused.
+//! * It takes 1,024 connections at a time, and ends those that ask for nothing within 30 s.
+//! * Messages of more than 2 MiB and transactions that are nested deeper than about 30 are refused by the gRPC library, in
+//!   its own words.
 //! * Leases end within a quarter of a second of their time, not half. Those that it revives after a rewind live a minute.
 //! * Watches are always told their progress when they ask, also those that begin in the future.
 //! * Hashes are comparable with each other, not with those of an etcd.

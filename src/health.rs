@@ -15,6 +15,7 @@ mod config;
 mod monitor;
 mod outlier;
 mod probe;
+mod prober;
 mod report;
 mod verdict;
 mod watched;

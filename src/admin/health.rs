@@ -38,13 +38,18 @@ impl Ordered {
             value
         };
         let (service, endpoint) = (required("service"), required("endpoint"));
-        let orders = Order::ALL.map(|(name, order)| (name, Some(Some(order))));
-        let order = section.choice("order", &[&orders[..], &[("none", Some(None))]].concat(), None);
-        if order.is_none() {
-            section.error("order", "is missing; it is drain, healthy, unhealthy, or none to take back another");
-        }
+        let order = match section.optional("order").as_deref() {
+            Some("none") => None,
+            word => {
+                let order = Order::ALL.iter().find(|(name, _)| Some(*name) == word);
+                if order.is_none() {
+                    section.error("order", "must be drain, healthy, unhealthy, or none to take back another");
+                }
+                order.map(|(_, order)| *order)
+            }
+        };
         let time = section.duration("for", FOR, Duration::from_secs(1)..=LONGEST);
-        Ordered { service, endpoint, order: order.flatten(), time }
+        Ordered { service, endpoint, order, time }
     }
 }
 

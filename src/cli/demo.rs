@@ -62,6 +62,7 @@ async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
     let registry = embedded::Server::start(registry, embedded::Config::default()).map_err(process::Error::from)?;
     introduce(out, registry_at, data_at, admin_at)?;
 
+    tokio::spawn(end_at_the_second_signal(Stop::new().map_err(process::Error::from)?));
     let (lines, mut said) = mpsc::channel(LINES);
     let client = Client::new("demo", settings.borrow().etcd[etcd::DEFAULT_CLIENT].clone(), Metrics::default());
     let story = Story::new(client, data_at, Say { start, lines });
@@ -91,6 +92,13 @@ async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
     drop(registry);
     writeln!(out, "ended; nothing is left behind")?;
     Ok(())
+}
+
+/// Ends the process when it is told so twice, also if whoever should read what it prints does not.
+async fn end_at_the_second_signal(mut stop: Stop) {
+    stop.told().await;
+    stop.told().await;
+    std::process::exit(1);
 }
 
 /// The wanted port, or another one if somebody has it.
@@ -135,6 +143,7 @@ Ctrl-C ends everything.
 
 /// Says what happens, with the time since the start. Never waits: a line that finds the queue full is lost, and only a
 /// terminal that has stood still for long is so slow.
+#[derive(Clone)]
 struct Say {
     start: Instant,
     lines: mpsc::Sender<String>,

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower_service::Service as _;
@@ -24,11 +26,16 @@ use super::VERSION;
 use super::faults::Faults;
 use super::service::{auth, routes};
 use super::shared::{Shared, Signal};
+use crate::telemetry::Rarely;
 
 /// Connections at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 1_024;
 /// Streams at a time on a connection. Go's client opens one for each context in which it watches.
 const STREAMS: u32 = 10_000;
+/// From accepting a connection to its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// That there is no room for more connections is logged no more often than this.
+const COMPLAIN: Duration = Duration::from_mins(1);
 /// How often a silent client is asked for a sign of life, and how long it may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(20));
 /// After an accept that failed, such as for want of file descriptors.
@@ -99,14 +106,18 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let routes = routes(&shared);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut complaint = Rarely::new(COMPLAIN);
     loop {
+        if room.available_permits() == 0 && complaint.due(Instant::now()).is_some() {
+            tracing::warn!(connections = CONNECTIONS, "no more connections are taken until one ends");
+        }
         // None only if the semaphore were closed, which nobody does.
         let permit = room.clone().acquire_owned().await.ok();
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "the embedded registry cannot accept a connection");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
+                sleep(ACCEPT_AGAIN).await;
                 continue;
             }
         };
@@ -123,7 +134,18 @@ async fn connection(stream: TcpStream, routes: Routes, shared: Arc<Shared>) {
     // Small answers should not wait for each other; without it, they only come later.
     let _ = stream.set_nodelay(true);
     let mut signal = shared.subscribe();
-    let service = service_fn(move |request| answer(request, routes.clone(), shared.clone()));
+    let asked = Arc::new(AtomicBool::new(false));
+    let was_asked = asked.clone();
+    let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
+        answer(request, routes.clone(), shared.clone())
+    });
+    let silent = async {
+        sleep(FIRST_REQUEST).await;
+        if was_asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let mut builder = Builder::new(TokioExecutor::new());
     let (interval, timeout) = KEEP_ALIVE;
     builder.http1().timer(TokioTimer::new());
@@ -137,6 +159,7 @@ async fn connection(stream: TcpStream, routes: Routes, shared: Arc<Shared>) {
         // How a client ends its connection is its own affair.
         _ = builder.serve_connection(TokioIo::new(stream), service) => {}
         () = cut(&mut signal) => {}
+        () = silent => {}
     }
 }
 

@@ -82,7 +82,7 @@ impl Store {
         Store {
             identity: Identity::new(),
             revision: 1,
-            compacted: 0,
+            compacted: -1,
             keys: BTreeMap::new(),
             leases: Leases::default(),
             history: History::default(),
@@ -94,7 +94,7 @@ impl Store {
         self.revision
     }
 
-    /// 0 before the first compaction.
+    /// -1 before the first compaction.
     pub(super) fn compacted(&self) -> i64 {
         self.compacted
     }

@@ -120,6 +120,12 @@ impl Probe {
             section.error("path", format!("must begin with a slash, is `{path}`"));
         }
         let host = section.string("host", "");
+        if path.starts_with('/') && format!("http://service{path}").parse::<http::Uri>().is_err() {
+            section.error("path", format!("`{}` cannot stand in a URL", path.escape_debug()));
+        }
+        if !host.is_empty() && host.parse::<http::uri::Authority>().is_err() {
+            section.error("host", format!("`{}` is no host", host.escape_debug()));
+        }
         let written = section.strings("statuses", &["200-299"]);
         let statuses: Option<Vec<_>> = written.iter().map(|text| statuses(text)).collect();
         if statuses.as_ref().is_none_or(Vec::is_empty) {
@@ -156,12 +162,17 @@ impl Outlier {
         if numbers.is_none() {
             section.error("statuses", "must be names of gRPC statuses but OK, such as [UNAVAILABLE, INTERNAL]");
         }
+        let base_ejection = section.duration("base_ejection", 30 * SECOND, SECOND..=HOUR);
+        let max_ejection = section.duration("max_ejection", 5 * MINUTE, SECOND..=24 * HOUR);
+        if max_ejection < base_ejection {
+            section.error("max_ejection", "must not be shorter than base_ejection");
+        }
         Outlier {
             consecutive: section.integer("consecutive", 5, 0..=1_000),
             statuses: numbers.unwrap_or_default().into_iter().map(|number| number as u32).collect(),
             interval: section.duration("interval", 10 * SECOND, SECOND..=HOUR),
-            base_ejection: section.duration("base_ejection", 30 * SECOND, SECOND..=HOUR),
-            max_ejection: section.duration("max_ejection", 5 * MINUTE, SECOND..=24 * HOUR),
+            base_ejection,
+            max_ejection,
             max_share: section.integer("max_share", 10, 0..=100),
             success_rate_deviation: section.integer("success_rate_deviation", 0, 0..=10_000),
             failure_percentage: section.integer("failure_percentage", 0, 0..=100),
@@ -186,6 +197,9 @@ mod tests {
         for (text, expected) in [
             ("probe: {kind: icmp}", "must be one of"),
             ("probe: {kind: http, path: health}", "must begin with a slash"),
+            ("probe: {path: '/a b'}", "cannot stand in a URL"),
+            ("probe: {host: 'bad host'}", "is no host"),
+            ("outlier: {base_ejection: 10m}", "must not be shorter than base_ejection"),
             ("probe: {statuses: [299-200]}", "such as [200, 300-399]"),
             ("probe: {statuses: []}", "such as [200, 300-399]"),
             ("outlier: {statuses: [OK]}", "gRPC statuses but OK"),

@@ -5,28 +5,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::Settings;
+use super::prober::{Answer, Prober, Shared};
 use super::report::{Event, Report};
 use super::verdict::{Order, State};
-use super::watched::{Prober, Watched};
-use super::{Probe, ServiceSettings, Settings, probe};
-use crate::table::{Endpoint, EndpointId, Table};
+use super::watched::{Probing, Watched};
+use crate::table::{EndpointId, Table};
 
-/// Probes under way at a time, over all services.
-const PROBES: usize = 64;
+/// First probes that are begun in a second.
+const FIRST_PROBES: f64 = 1_000.0;
+/// How long changes of the table are gathered. Workers follow them at once; what is judged can wait.
+const GATHER: Duration = Duration::from_millis(50);
 /// How often it is looked whether a state ends by itself.
 const LOOK: Duration = Duration::from_millis(250);
 /// Answers that may wait for the monitor; probes wait when it is full.
 const ANSWERS: usize = 256;
-
-/// The answer of a probe.
-struct Answer {
-    service: Arc<str>,
-    endpoint: EndpointId,
-    answer: Result<(), String>,
-}
 
 /// What the monitor is asked for by others.
 pub(super) enum Command {
@@ -41,9 +37,7 @@ pub(super) struct Monitor {
     table: Table,
     settings: Settings,
     services: HashMap<Arc<str>, Watched>,
-    answers: mpsc::Sender<Answer>,
-    permits: Arc<Semaphore>,
-    report: Arc<Report>,
+    shared: Shared,
 }
 
 impl Monitor {
@@ -55,25 +49,35 @@ impl Monitor {
         mut alarms: mpsc::Receiver<Arc<str>>,
     ) {
         let (answers, mut answered) = mpsc::channel(ANSWERS);
-        let permits = Arc::new(Semaphore::new(PROBES));
         let mut changes = table.subscribe();
-        let mut monitor = Monitor { table, settings, services: HashMap::new(), answers, permits, report };
+        let mut monitor = Monitor { table, settings, services: HashMap::new(), shared: Shared::new(answers, report) };
         monitor.sync();
+        let mut changed_at: Option<Instant> = None;
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 changed = changes.changed() => match changed {
-                    Ok(()) => monitor.sync(),
+                    Ok(()) => drop(changed_at.get_or_insert_with(Instant::now)),
                     Err(_) => return,
                 },
+                () = sleep_until(changed_at.unwrap_or_else(Instant::now) + GATHER), if changed_at.is_some() => {
+                    changed_at = None;
+                    monitor.sync();
+                }
                 Some(Answer { service, endpoint, answer }) = answered.recv() => {
                     let watched = monitor.services.get_mut(&service);
                     if watched.is_some_and(|watched| watched.answered(endpoint, answer)) {
                         monitor.judge(&service);
                     }
                 }
-                Some(service) = alarms.recv() => monitor.judge(&service),
+                Some(service) = alarms.recv() => {
+                    // It may be so new that its change is still being gathered.
+                    if changed_at.take().is_some() {
+                        monitor.sync();
+                    }
+                    monitor.judge(&service);
+                }
                 command = commands.recv() => match command {
                     Some(command) => monitor.take(command),
                     None => return,
@@ -108,8 +112,9 @@ impl Monitor {
         let settings = (self.settings.of)(service);
         let Some(watched) = self.services.get_mut(service) else { return };
         if settings != watched.settings {
-            for id in watched.resettle(settings) {
-                self.probe(service, id, true);
+            let all = watched.resettle(settings);
+            for &id in &all {
+                self.probe(service, id, all.len());
             }
             self.judge(service);
         }
@@ -122,47 +127,45 @@ impl Monitor {
         self.services.retain(|name, watched| {
             let kept = slots.get(name).is_some_and(|slot| Arc::ptr_eq(slot, &watched.slot));
             if !kept {
-                self.report.forget(name);
+                self.shared.report.forget(name);
             }
             kept
         });
+        // The first endpoints of all services are asked soon, and not all at once.
+        let unseen = slots.iter().filter(|(name, _)| !self.services.contains_key(*name));
+        let among: usize = unseen.map(|(_, slot)| slot.endpoints().len()).sum();
         for (name, slot) in slots.iter() {
             let seen = slot.endpoints();
             if self.services.get(name).is_some_and(|watched| Arc::ptr_eq(&watched.seen, &seen)) {
                 continue;
             }
-            let is_new = !self.services.contains_key(name);
             let settings = &self.settings;
             let watched = self
                 .services
                 .entry(name.clone())
                 .or_insert_with(|| Watched::new(slot.clone(), (settings.of)(name), now));
             for id in watched.take_over(seen, now) {
-                self.probe(name, id, is_new);
+                self.probe(name, id, among);
             }
             self.judge(name);
         }
     }
 
-    /// Starts to probe an endpoint, if its service asks for it. The first endpoints of a service are spread over an
-    /// interval; one that comes later is asked at once.
-    fn probe(&mut self, service: &Arc<str>, id: EndpointId, spread: bool) {
+    /// Starts to probe an endpoint, if its service asks for it; `among` so many that are asked for the first time.
+    fn probe(&mut self, service: &Arc<str>, id: EndpointId, among: usize) {
         let Some(watched) = self.services.get_mut(service) else { return };
         let Some(probe) = watched.settings.health.probe.clone() else { return };
         let Some(tracked) = watched.endpoints.get_mut(&id) else { return };
-        let first =
-            if spread { probe.interval.min(Duration::from_secs(10)).mul_f64(fastrand::f64()) } else { Duration::ZERO };
-        let prober = keep_probing(
-            service.clone(),
-            tracked.endpoint.clone(),
+        let first = Duration::from_secs_f64(among as f64 / FIRST_PROBES * fastrand::f64()).min(probe.interval);
+        let prober = Prober {
+            service: service.clone(),
+            endpoint: tracked.endpoint.clone(),
             probe,
-            watched.settings.clone(),
-            first,
-            self.permits.clone(),
-            self.answers.clone(),
-            self.report.clone(),
-        );
-        tracked.prober = Some(Prober(tokio::spawn(prober).abort_handle()));
+            settings: watched.settings.clone(),
+            room: watched.room.clone(),
+            shared: self.shared.clone(),
+        };
+        tracked.prober = Some(Probing(tokio::spawn(prober.run(first)).abort_handle()));
     }
 
     fn judge(&mut self, service: &str) {
@@ -179,7 +182,7 @@ impl Monitor {
                 }
                 _ => tracing::warn!(service = %name, %endpoint, "endpoint is {state}: {reason}"),
             }
-            self.report.event(Event {
+            self.shared.report.event(Event {
                 at: SystemTime::now(),
                 service: name.clone(),
                 endpoint: Some(endpoint.clone()),
@@ -187,25 +190,26 @@ impl Monitor {
                 text: reason.to_string(),
             });
         }
-        if watched.panic != panic_before {
-            let healthy = watched.endpoints.values().filter(|t| t.verdict.state == State::Healthy).count();
-            let (all, threshold) = (watched.endpoints.len(), watched.settings.health.panic_threshold);
-            let text = match watched.panic {
-                true => format!(
+        if watched.panic != panic_before && !watched.endpoints.is_empty() {
+            let states = || watched.endpoints.values().map(|tracked| tracked.verdict.state);
+            let healthy = states().filter(|state| *state == State::Healthy).count();
+            let all = states().filter(|state| *state != State::Draining).count();
+            let threshold = watched.settings.health.panic_threshold;
+            let text = if watched.panic {
+                let text = format!(
                     "only {healthy} of {all} endpoints are healthy, less than {threshold} %: calls go to all of them"
-                ),
-                false => format!("{healthy} of {all} endpoints are healthy again: calls go to these only"),
+                );
+                tracing::warn!(service = %name, "{text}");
+                text
+            } else {
+                let text = format!("{healthy} of {all} endpoints are healthy: calls go to these only");
+                tracing::info!(service = %name, "{text}");
+                text
             };
-            tracing::warn!(service = %name, "{text}");
-            self.report.event(Event {
-                at: SystemTime::now(),
-                service: name.clone(),
-                endpoint: None,
-                state: None,
-                text,
-            });
+            let at = SystemTime::now();
+            self.shared.report.event(Event { at, service: name.clone(), endpoint: None, state: None, text });
         }
-        self.report.update(&name, watched);
+        self.shared.report.update(&name, watched);
     }
 
     fn judge_due(&mut self, now: Instant) {
@@ -213,36 +217,5 @@ impl Monitor {
         for service in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.judge(&service);
         }
-    }
-}
-
-#[allow(clippy::too_many_arguments, reason = "a task owns what it needs")]
-async fn keep_probing(
-    service: Arc<str>,
-    endpoint: Endpoint,
-    probe: Probe,
-    settings: ServiceSettings,
-    first: Duration,
-    permits: Arc<Semaphore>,
-    answers: mpsc::Sender<Answer>,
-    report: Arc<Report>,
-) {
-    sleep(first).await;
-    loop {
-        let answer = {
-            // None only if the semaphore were closed, which nobody does.
-            let _permit = permits.acquire().await.ok();
-            // Boxed, so that an endpoint that waits for its turn is small.
-            Box::pin(probe::run(&probe, &service, &endpoint, &settings.upstream)).await
-        };
-        report.probed(answer.as_ref());
-        if let Some(answer) = answer {
-            let answer = Answer { service: service.clone(), endpoint: endpoint.id, answer };
-            if answers.send(answer).await.is_err() {
-                return;
-            }
-        }
-        let spread = f64::from(probe.jitter) / 100.0 * (2.0 * fastrand::f64() - 1.0);
-        sleep(probe.interval.mul_f64(1.0 + spread)).await;
     }
 }

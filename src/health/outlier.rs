@@ -51,16 +51,16 @@ pub(super) fn outliers(windows: &[Window], config: &Outlier) -> Vec<(usize, Stri
     looked_at.iter().filter_map(|(at, window)| Some((*at, why(window)?))).collect()
 }
 
-/// Whether one more endpoint may be ejected: the share may not be passed, but one is always allowed, and one stays.
-pub(super) fn may_eject(ejected: usize, all: usize, config: &Outlier) -> bool {
+/// Whether one more endpoint may be ejected: the share of all may not be passed, but one is always allowed; and of those
+/// that are `usable` when none is ejected, one stays.
+pub(super) fn may_eject(ejected: usize, usable: usize, all: usize, config: &Outlier) -> bool {
     let share = all * usize::from(config.max_share) / 100;
-    config.max_share > 0 && ejected < share.max(1) && ejected + 1 < all
+    config.max_share > 0 && ejected < share.max(1) && ejected + 1 < usable
 }
 
 /// How long an endpoint is ejected that has been ejected so many times before.
 pub(super) fn ejection_time(before: u32, config: &Outlier) -> Duration {
-    let longest = config.max_ejection.max(config.base_ejection);
-    config.base_ejection.saturating_mul(before.saturating_add(1)).min(longest)
+    config.base_ejection.saturating_mul(before.saturating_add(1)).min(config.max_ejection)
 }
 
 #[cfg(test)]
@@ -108,11 +108,12 @@ mod tests {
         for (ejected, all, expected) in
             [(0, 1, false), (0, 2, true), (1, 2, false), (0, 3, true), (1, 10, false), (1, 20, true), (2, 20, false)]
         {
-            assert_eq!(may_eject(ejected, all, &ten), expected, "{ejected} of {all}");
+            assert_eq!(may_eject(ejected, all, all, &ten), expected, "{ejected} of {all}");
         }
+        assert!(!may_eject(0, 1, 3, &ten), "the others are drained or unhealthy");
         let whole = config("{max_share: 100}");
-        assert!(may_eject(8, 10, &whole) && !may_eject(9, 10, &whole));
-        assert!(!may_eject(0, 10, &config("{max_share: 0}")));
+        assert!(may_eject(8, 10, 10, &whole) && !may_eject(9, 10, 10, &whole));
+        assert!(!may_eject(0, 10, 10, &config("{max_share: 0}")));
     }
 
     #[test]

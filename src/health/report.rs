@@ -109,7 +109,9 @@ impl Report {
             until: tracked.verdict.until,
             share: tracked.endpoint.state.share(),
         });
-        let health = ServiceHealth { panic: watched.panic, endpoints: endpoints.collect() };
+        let mut endpoints: Vec<_> = endpoints.collect();
+        endpoints.sort_unstable_by(|a, b| a.endpoint.cmp(&b.endpoint));
+        let health = ServiceHealth { panic: watched.panic, endpoints };
         self.lock().services.insert(service.clone(), health);
     }
 
@@ -132,14 +134,16 @@ impl Report {
 pub(super) fn text(services: &BTreeMap<Arc<str>, ServiceHealth>, now: Instant) -> String {
     let seconds = |duration: Duration| duration.as_secs();
     let mut text = String::new();
-    for (service, ServiceHealth { panic, endpoints }) in services {
+    for (service, ServiceHealth { panic, endpoints }) in
+        services.iter().filter(|(_, health)| !health.endpoints.is_empty())
+    {
         let note = if *panic { " (too few are healthy: calls go to all)" } else { "" };
         // Formatting into a String does not fail.
         let _ = writeln!(text, "{service}{note}");
         for EndpointHealth { endpoint, state, reason, since, until, share } in endpoints {
             let _ = write!(text, "  {endpoint}  {state} for {} s: {reason}", seconds(now.duration_since(*since)));
             if let Some(until) = until {
-                let _ = write!(text, ", for {} s more", seconds(until.saturating_duration_since(now)));
+                let _ = write!(text, ", for {} s more", until.saturating_duration_since(now).as_secs_f64().ceil());
             }
             if (1..1_000).contains(share) {
                 let _ = write!(text, "; its share has grown to {} %", share / 10);

@@ -56,9 +56,10 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Takes an answer: `Err` says what was wrong. True if that changes what is held to be true.
+    /// Takes an answer: `Err` says what was wrong. True if that changes what is held to be true, or why.
     pub fn take(&mut self, answer: Result<(), String>, rise: u32, fall: u32) -> bool {
         let before = self.healthy;
+        let mut other_reason = false;
         match answer {
             Ok(()) => {
                 self.good = self.good.saturating_add(1);
@@ -70,13 +71,14 @@ impl Probes {
             Err(why) => {
                 self.bad = self.bad.saturating_add(1);
                 self.good = 0;
+                other_reason = self.last != why;
                 self.last = why;
                 if self.healthy.is_none() || self.bad >= fall {
                     self.healthy = Some(false);
                 }
             }
         }
-        self.healthy != before
+        self.healthy != before || self.healthy == Some(false) && other_reason
     }
 }
 

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::outlier::{self, Window};
+use super::prober::PROBES_OF_SERVICE;
 use super::verdict::{self, Ejection, Facts, Order, Probes, State, Verdict};
 use super::{Config, ServiceSettings};
 use crate::table::{Endpoint, EndpointId, EndpointState, Endpoints, Slot};
@@ -19,6 +21,10 @@ pub(super) struct Watched {
     pub(super) settings: ServiceSettings,
     pub(super) endpoints: BTreeMap<EndpointId, Tracked>,
     pub(super) panic: bool,
+    /// For the probes of this service.
+    pub(super) room: Arc<Semaphore>,
+    /// What operators ordered, by address: an order outlives the endpoint's leaving and coming back.
+    orders: BTreeMap<Arc<str>, (Order, Instant)>,
     /// When to judge again although nothing happens.
     pub(super) due: Option<Instant>,
     /// When success rates were looked at last.
@@ -37,13 +43,13 @@ pub(super) struct Tracked {
     ejections: u32,
     /// What its counters showed at the start of the interval.
     base: Window,
-    pub(super) prober: Option<Prober>,
+    pub(super) prober: Option<Probing>,
 }
 
 /// Ends its task when dropped.
-pub(super) struct Prober(pub(super) AbortHandle);
+pub(super) struct Probing(pub(super) AbortHandle);
 
-impl Drop for Prober {
+impl Drop for Probing {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -107,13 +113,15 @@ fn counted(state: &EndpointState, config: &Config) -> Window {
 impl Watched {
     pub(super) fn new(slot: Arc<Slot>, settings: ServiceSettings, now: Instant) -> Self {
         let endpoints = BTreeMap::new();
-        Watched { slot, seen: Arc::default(), settings, endpoints, panic: false, due: None, swept: now }
+        let (room, orders) = (Arc::new(Semaphore::new(PROBES_OF_SERVICE)), BTreeMap::new());
+        Watched { slot, seen: Arc::default(), settings, endpoints, panic: false, room, orders, due: None, swept: now }
     }
 
     /// Takes over the slot's endpoints. Gives those that are new, or are to be asked in another way.
     pub(super) fn take_over(&mut self, seen: Arc<Endpoints>, now: Instant) -> Vec<EndpointId> {
-        // The first endpoints of a service all start at once: nobody is there to spare them.
-        let is_first = self.endpoints.is_empty();
+        // Only where others have been there for long are new ones spared: who else should take the calls?
+        let window = self.settings.health.slow_start.unwrap_or_default();
+        let is_spared = self.endpoints.values().any(|tracked| tracked.since + window <= now);
         self.endpoints.retain(|id, _| seen.get(*id).is_some());
         let mut new = Vec::new();
         for endpoint in seen.iter() {
@@ -126,7 +134,8 @@ impl Watched {
                     tracked.endpoint = endpoint.clone();
                 }
                 None => {
-                    let tracked = Tracked::new(endpoint.clone(), &self.settings.health, !is_first, now);
+                    let mut tracked = Tracked::new(endpoint.clone(), &self.settings.health, is_spared, now);
+                    tracked.facts.order = self.orders.get(&endpoint.label).copied();
                     self.endpoints.insert(endpoint.id, tracked);
                     new.push(endpoint.id);
                 }
@@ -158,11 +167,18 @@ impl Watched {
     /// Orders something for an endpoint, by its address; false if there is none.
     pub(super) fn order(&mut self, address: &str, order: Option<(Order, Instant)>) -> bool {
         let tracked = self.endpoints.values_mut().find(|tracked| &*tracked.endpoint.label == address);
-        tracked.map(|tracked| tracked.facts.order = order).is_some()
+        let Some(tracked) = tracked else { return false };
+        tracked.facts.order = order;
+        match order {
+            Some(order) => drop(self.orders.insert(tracked.endpoint.label.clone(), order)),
+            None => drop(self.orders.remove(address)),
+        }
+        true
     }
 
     /// Judges all endpoints, and gives each its share. Gives what changed.
     pub(super) fn judge(&mut self, now: Instant) -> Vec<Transition> {
+        self.orders.retain(|_, (_, until)| now < *until);
         self.eject_consecutive(now);
         if now >= self.swept + self.settings.health.outlier.interval {
             self.swept = now;
@@ -207,28 +223,30 @@ impl Watched {
         self.endpoints.values().filter_map(|tracked| tracked.due(config, now)).chain(sweep).min()
     }
 
-    fn ejected(&self, now: Instant) -> usize {
-        self.endpoints.values().filter(|tracked| tracked.is_ejected(now)).count()
+    /// How many endpoints are ejected now, and how many would take calls without ejections.
+    fn ejected_and_usable(&self, now: Instant) -> (usize, usize) {
+        let count = |is: &dyn Fn(&Tracked) -> bool| self.endpoints.values().filter(|tracked| is(tracked)).count();
+        let usable = |tracked: &Tracked| matches!(tracked.verdict.state, State::Healthy | State::Ejected);
+        (count(&|tracked| tracked.is_ejected(now)), count(&usable))
     }
 
     /// Ejects whoever failed too many calls in a row.
     fn eject_consecutive(&mut self, now: Instant) {
         let config = self.settings.health.clone();
         let most = config.outlier.consecutive;
-        let (all, mut ejected) = (self.endpoints.len(), None);
-        for id in self.endpoints.keys().copied().collect::<Vec<_>>() {
-            let Some(tracked) = self.endpoints.get(&id) else { continue };
-            let row = tracked.endpoint.state.failures_in_a_row();
-            if most == 0 || row < most || tracked.is_ejected(now) {
-                continue;
-            }
-            let count = ejected.unwrap_or_else(|| self.ejected(now));
-            ejected = Some(count);
-            if let (true, Some(tracked)) =
-                (outlier::may_eject(count, all, &config.outlier), self.endpoints.get_mut(&id))
-            {
+        let fails = |tracked: &Tracked| {
+            most > 0 && tracked.endpoint.state.failures_in_a_row() >= most && !tracked.is_ejected(now)
+        };
+        if !self.endpoints.values().any(fails) {
+            return;
+        }
+        let all = self.endpoints.len();
+        let (mut ejected, usable) = self.ejected_and_usable(now);
+        for tracked in self.endpoints.values_mut().filter(|tracked| fails(tracked)) {
+            if outlier::may_eject(ejected, usable, all, &config.outlier) {
+                let row = tracked.endpoint.state.failures_in_a_row();
                 tracked.eject(format!("{row} calls in a row failed"), &config, now);
-                ejected = Some(count + 1);
+                ejected += 1;
             }
         }
     }
@@ -248,10 +266,11 @@ impl Watched {
                 tracked.ejections = tracked.ejections.saturating_sub(1);
             }
         }
-        let (all, mut ejected) = (self.endpoints.len(), self.ejected(now));
+        let all = self.endpoints.len();
+        let (mut ejected, usable) = self.ejected_and_usable(now);
         let mut places = self.endpoints.values_mut().collect::<Vec<_>>();
         for (at, reason) in outlier::outliers(&windows, &config.outlier) {
-            if !places[at].is_ejected(now) && outlier::may_eject(ejected, all, &config.outlier) {
+            if !places[at].is_ejected(now) && outlier::may_eject(ejected, usable, all, &config.outlier) {
                 places[at].eject(reason, &config, now);
                 ejected += 1;
             }

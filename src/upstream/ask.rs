@@ -1,6 +1,7 @@
 //! One question to an endpoint, on a connection of its own: for those who are not carrying a call.
 
 use bytes::{Bytes, BytesMut};
+use h2::Reason;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 
@@ -74,11 +75,19 @@ async fn over_http2(
 }
 
 fn broken(error: &h2::Error) -> AskError {
-    match error.is_go_away() && error.is_remote() {
-        true => AskError::GoAway,
-        false => AskError::Http(error.to_string()),
+    match error.reason() {
+        Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => AskError::GoAway,
+        Some(reason) if error.is_reset() && error.is_remote() => {
+            AskError::Http(format!("it reset the stream: {reason}"))
+        }
+        Some(reason) if error.is_remote() => AskError::Http(format!("it ended the connection: {reason}")),
+        Some(_) => AskError::Http(NOT_HTTP2.to_owned()),
+        None => AskError::Http(format!("the connection was lost: {error}")),
     }
 }
+
+const NOT_HTTP2: &str = "it answers with something that is not HTTP/2; if it speaks HTTP/1.1, say so in its registration or \
+                         with `protocol: http1`";
 
 async fn over_http1(
     endpoint: &Endpoint,
@@ -95,7 +104,12 @@ async fn over_http1(
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     head.uri = path.parse().map_err(|error: http::uri::InvalidUri| AskError::Http(error.to_string()))?;
     let sent = connection.send(Request::from_parts(head, Full::new(body))).await;
-    let (head, body) = sent.map_err(|error| AskError::Http(error.into_error().to_string()))?.into_parts();
+    let (head, body) = sent
+        .map_err(|error| match error.into_error() {
+            error if error.is_parse() => AskError::Http("it answers with something that is not HTTP/1.1".to_owned()),
+            error => AskError::Http(format!("the connection was lost: {error}")),
+        })?
+        .into_parts();
     let body = http_body_util::Limited::new(body, most).collect().await;
     let body = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
         true => AskError::TooLarge(most),

@@ -54,7 +54,7 @@ async fn probes_find_out_who_does_not_work_and_who_does_again() {
         ("grpc", Mood::NotServing, "it says NOT_SERVING"),
         ("grpc", Mood::Hangs, "no answer within 300ms"),
         ("grpc", Mood::Slow(1_000), "no answer within 300ms"),
-        ("grpc", Mood::Resets, "stream error"),
+        ("grpc", Mood::Resets, "it reset the stream"),
         ("grpc", Mood::Unavailable, "its health check fails with UNAVAILABLE"),
         ("http", Mood::Hangs, "no answer within 300ms"),
     ] {
@@ -207,7 +207,7 @@ async fn an_operator_drains_an_endpoint_for_a_while() {
 
     for (document, answer) in [
         ("{service: greeter}", "order: endpoint: is missing"),
-        ("{service: greeter, endpoint: 'x:1', order: stop}", "must be one of"),
+        ("{service: greeter, endpoint: 'x:1', order: stop}", "must be drain, healthy"),
         ("{service: greeter, endpoint: '10.0.0.1:1', order: drain}", "has no endpoint `10.0.0.1:1`"),
         ("{service: nobody, endpoint: '10.0.0.1:1', order: drain}", "service `nobody` has no endpoint"),
     ] {
@@ -220,14 +220,15 @@ async fn an_operator_drains_an_endpoint_for_a_while() {
 #[tokio::test]
 async fn a_new_endpoint_starts_slowly() {
     let (one, two) = (Backend::h2c("one").await, Backend::h2c("two").await);
-    let settings = "services: {default: {health: {slow_start: 1m}}}\n";
+    let settings = "services: {default: {health: {slow_start: 10s}}}\n";
     let scene = Scene::with("greeter", &[&one], settings).await;
     assert_eq!(calls(&scene, 10, "one").await, 10, "the first ones have their whole share");
+    says(&scene, &one, &[" healthy for 10 s"]).await;
     register(&scene.etcd, "greeter", &two).await;
     says(&scene, &two, &["its share has grown to 10 %"]).await;
-    // A tenth of one's calls: 1 of 11. Two workers may each be at another place of their turns.
+    // A tenth of one's calls, or two or three by the time: 1 of 11 to 1 of 4.
     let share = calls(&scene, 220, "two").await;
-    assert!((16..=24).contains(&share), "{share} of 220");
+    assert!((16..=55).contains(&share), "{share} of 220");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! Contenders for locks, with the keys of etcd's Go client: `<lock>/<lease in hex>`, and the oldest key holds the lock.
 
+use super::Say;
 use super::registration::Registration;
 use crate::etcd::{Client, Error};
 
@@ -12,8 +13,8 @@ pub(super) struct Contender {
 
 impl Contender {
     /// Stands in line.
-    pub(super) async fn queue(client: &Client, lock: &'static str) -> Result<Self, Error> {
-        let registration = Registration::write(client, |lease| format!("{lock}/{lease:x}"), "").await?;
+    pub(super) async fn queue(client: &Client, say: &Say, lock: &'static str) -> Result<Self, Error> {
+        let registration = Registration::write(client, say, move |lease| format!("{lock}/{lease:x}"), "").await?;
         Ok(Contender { client: client.clone(), lock, registration })
     }
 

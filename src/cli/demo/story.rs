@@ -62,7 +62,7 @@ impl Story {
     }
 
     async fn chapters(&self) -> Result<(), Problem> {
-        let _backup = Contender::queue(&self.client, BACKUP).await?;
+        let _backup = Contender::queue(&self.client, &self.say, BACKUP).await?;
         let (mut holder, mut waiter) = (("worker-1", self.contend().await?), ("worker-2", self.contend().await?));
         self.say.line(format!("worker-1 holds {REPORT}, worker-2 waits for it, worker-3 holds {BACKUP}"));
         self.count().await;
@@ -81,8 +81,10 @@ impl Story {
                 self.contend().await?
             });
             (holder, waiter) = (waiter, next);
-            let token = holder.1.holds().await?;
-            self.say.line(format!("{} holds {REPORT}, with the fencing token {token}", holder.0));
+            match timeout(PAUSE, holder.1.holds()).await {
+                Ok(token) => self.say.line(format!("{} holds {REPORT}, with the fencing token {}", holder.0, token?)),
+                Err(_) => self.say.line(format!("{} does not get it: it has lost its place in the queue", holder.0)),
+            }
             sleep(PAUSE).await;
 
             self.say
@@ -95,14 +97,14 @@ impl Story {
             self.count().await;
 
             self.say.line(format!("greeter one gets weight {weight}"));
-            self.reweigh("greeter/one", weight).await?;
+            self.reweigh("greeter/one", weight).await;
             self.count().await;
         }
         Ok(())
     }
 
     async fn contend(&self) -> Result<Contender, Problem> {
-        Ok(Contender::queue(&self.client, REPORT).await?)
+        Ok(Contender::queue(&self.client, &self.say, REPORT).await?)
     }
 
     /// Starts an instance and registers it.
@@ -113,7 +115,8 @@ impl Story {
         };
         let server = Server::start(application).await?;
         let value = value(server.address, weight(name));
-        let registration = Registration::write(&self.client, |_| format!("/services/{name}"), &value).await?;
+        let registration =
+            Registration::write(&self.client, &self.say, move |_| format!("/services/{name}"), &value).await?;
         self.instances.borrow_mut().insert(name, Instance { server, registration });
         Ok(())
     }
@@ -127,16 +130,12 @@ impl Story {
         }
     }
 
-    async fn reweigh(&self, name: &'static str, weight: u32) -> Result<(), Problem> {
-        let instance = self.instances.borrow_mut().remove(name);
-        let Some(Instance { server, mut registration }) = instance else { return Ok(()) };
-        let value = value(server.address, weight);
-        if registration.update(&value).await.is_err() {
-            // Somebody has ended its lease.
-            registration = Registration::write(&self.client, |_| format!("/services/{name}"), &value).await?;
+    async fn reweigh(&self, name: &str, weight: u32) {
+        let instance = self.instances.borrow_mut().remove_entry(name);
+        if let Some((name, instance)) = instance {
+            instance.registration.update(&value(instance.server.address, weight)).await;
+            self.instances.borrow_mut().insert(name, instance);
         }
-        self.instances.borrow_mut().insert(name, Instance { server, registration });
-        Ok(())
     }
 
     /// Counts the calls after a change, and says who got them.

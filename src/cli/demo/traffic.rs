@@ -102,7 +102,7 @@ async fn clock(proxy: SocketAddr) -> Result<String, Problem> {
         let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
         match text.trim_end().rsplit_once("says ") {
             Some((_, instance)) if status == StatusCode::OK => Ok(instance.to_owned()),
-            _ => Err(format!("{status}: {text}").into()),
+            _ => Err(format!("{status}: {}", text.trim_end()).into()),
         }
     };
     tokio::select! {

@@ -4,12 +4,42 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use super::{Faults, Impossible};
+use super::{Faults, Impossible, ends_in};
 use crate::config::{self, Errors, File, Layers, Section};
 use crate::telemetry::GRPC_STATUSES;
 
 /// The longest delay that can be ordered.
 const MOST_DELAY: Duration = Duration::from_mins(60);
+
+/// The calls that can be refused.
+const METHODS: [&str; 26] = [
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.KV/Put",
+    "/etcdserverpb.KV/DeleteRange",
+    "/etcdserverpb.KV/Txn",
+    "/etcdserverpb.KV/Compact",
+    "/etcdserverpb.Watch/Watch",
+    "/etcdserverpb.Lease/LeaseGrant",
+    "/etcdserverpb.Lease/LeaseRevoke",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/etcdserverpb.Lease/LeaseTimeToLive",
+    "/etcdserverpb.Lease/LeaseLeases",
+    "/etcdserverpb.Cluster/MemberAdd",
+    "/etcdserverpb.Cluster/MemberRemove",
+    "/etcdserverpb.Cluster/MemberUpdate",
+    "/etcdserverpb.Cluster/MemberList",
+    "/etcdserverpb.Cluster/MemberPromote",
+    "/etcdserverpb.Maintenance/Alarm",
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Maintenance/Defragment",
+    "/etcdserverpb.Maintenance/Hash",
+    "/etcdserverpb.Maintenance/HashKV",
+    "/etcdserverpb.Maintenance/Snapshot",
+    "/etcdserverpb.Maintenance/MoveLeader",
+    "/etcdserverpb.Maintenance/Downgrade",
+    "/etcdserverpb.Auth/Authenticate",
+    "/etcdserverpb.Auth/AuthStatus",
+];
 
 /// Why a document was not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -89,13 +119,20 @@ impl Ordered {
                     .collect();
                 let code = section.choice("status", &codes, Code::Unavailable);
                 let times = section.integer("times", 1, 0..=1_000_000);
-                section.optional("method").map(|method| (method, code, times))
+                let method = section.optional("method");
+                if method.as_ref().is_some_and(|method| !METHODS.iter().any(|known| ends_in(known, method))) {
+                    section.error(
+                        "method",
+                        "is no call of the API; write it such as KV/Put, Watch/Watch or Lease/LeaseGrant",
+                    );
+                }
+                method.map(|method| (method, code, times))
             }),
             delay: section.optional_duration("delay", None, Duration::ZERO..=MOST_DELAY),
             stall_watches: section.optional_parsed("stall_watches"),
-            compact: section.optional_parsed("compact"),
+            compact: section.optional_parsed::<u32>("compact").map(i64::from),
             expire_lease: lease.and_then(Result::ok),
-            rewind: section.optional_parsed("rewind"),
+            rewind: section.optional_parsed::<u32>("rewind").map(i64::from),
             lose_all_data: section.boolean("lose_all_data", false),
             cut_watches: section.boolean("cut_watches", false),
             cut_connections: section.boolean("cut_connections", false),

@@ -74,7 +74,11 @@ impl<'a> Writes<'a> {
         let mut writes = Writes::default();
         for operation in operations {
             if let Some(PbTxnOpRequest::RequestDeleteRange(delete)) = &operation.request {
-                writes.deletes.push(Keys::new(&delete.key, &delete.range_end));
+                writes.deletes.push(match delete.range_end.as_slice() {
+                    [] => Keys::One(delete.key.clone()),
+                    // Also an end of one zero byte, which etcd takes literally here: nothing is before it.
+                    end => Keys::Range(delete.key.clone(), end.to_vec()),
+                });
             }
         }
         for operation in operations {

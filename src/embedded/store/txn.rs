@@ -40,6 +40,7 @@ impl Store {
         let operations = if succeeded { request.success } else { request.failure };
         let operation = |PbTxnRequestOp { request }| {
             Some(match request? {
+                PbTxnOpRequest::RequestRange(range) if range.revision < 0 => Err(Error::Compacted),
                 PbTxnOpRequest::RequestRange(range) => self.readable(range.revision).map(|_| Operation::Range(range)),
                 PbTxnOpRequest::RequestPut(put) => self.can_put(&put).map(|()| Operation::Put(put)),
                 PbTxnOpRequest::RequestDeleteRange(delete) => Ok(Operation::Delete(delete)),

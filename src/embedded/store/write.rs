@@ -25,6 +25,10 @@ impl Store {
     }
 
     pub(in crate::embedded) fn put(&mut self, request: PbPutRequest) -> Result<PbPutResponse, Error> {
+        // Of several errors etcd names that of the lease first, and in a transaction last.
+        if request.lease != 0 {
+            self.leases.get(request.lease)?;
+        }
         self.can_put(&request)?;
         let mut write = Write::new(self);
         let mut response = write.put(request);
