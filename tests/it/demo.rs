@@ -38,6 +38,27 @@ async fn the_demo_tells_its_story_without_a_failed_call() {
 }
 
 #[tokio::test]
+async fn what_somebody_takes_away_comes_back() {
+    let demo = Demo::start().await;
+    demo.says("worker-1 holds", PATIENCE).await;
+    let ctl = Etcdctl { version: Version::LOCAL[0], server: demo.registry };
+    ctl.run(&["del", "/services/greeter/three"]).await.unwrap();
+    demo.says("/services/greeter/three is gone: it is registered again", PATIENCE).await;
+    for lease in ctl.run(&["lease", "list"]).await.unwrap().lines().skip(1) {
+        ctl.run(&["lease", "revoke", lease]).await.unwrap();
+    }
+    demo.says("/services/clock/a is gone: it is registered again", PATIENCE).await;
+    demo.says("/locks/nightly-report/", PATIENCE).await;
+    // It goes on past the point where a lock changes hands.
+    demo.says("clock b crashes", STORY).await;
+    let registered = ctl.run(&["get", "--prefix", "/", "--keys-only"]).await.unwrap();
+    for key in ["/services/greeter/one", "/services/greeter/three", "/services/clock/a", "/locks/backup/"] {
+        assert!(registered.contains(key), "{registered}");
+    }
+    demo.end().await;
+}
+
+#[tokio::test]
 async fn a_second_demo_takes_other_ports_and_says_so() {
     let (one, two) = (Demo::start().await, Demo::start().await);
     for (mine, other) in [(one.proxy, two.proxy), (one.admin, two.admin), (one.registry, two.registry)] {

@@ -145,6 +145,40 @@ fn no_more_are_ejected_than_may_be() {
 }
 
 #[test]
+fn the_last_one_that_is_otherwise_healthy_is_not_ejected() {
+    let mut case = Case::new(3, "{probe: {kind: tcp}, panic_threshold: 0}");
+    case.watched.answered(EndpointId(1), Err("refused".to_owned()));
+    case.watched.order("10.0.0.2:80", Some((Order::Drain, case.now + Duration::from_mins(1))));
+    case.judge();
+    case.fail(2, 100);
+    case.judge();
+    assert_eq!(case.states(), "udh");
+}
+
+#[test]
+fn an_order_outlives_that_its_endpoint_leaves_and_comes_back() {
+    let mut case = Case::new(2, "{}");
+    case.watched.order("10.0.0.1:80", Some((Order::Drain, case.now + Duration::from_secs(60))));
+    case.judge();
+    case.watched.take_over(Arc::default(), case.now);
+    case.judge();
+    case.add(0);
+    assert_eq!(case.states(), "dh");
+    case.pass(60);
+    assert_eq!(case.states(), "hh");
+}
+
+#[test]
+fn a_reason_is_the_last_one() {
+    let mut case = Case::new(1, "probe: {kind: tcp}");
+    for (answer, changed) in [("refused", true), ("refused", false), ("no answer", true)] {
+        assert_eq!(case.watched.answered(EndpointId(1), Err(answer.to_owned())), changed);
+        case.judge();
+        assert_eq!(case.watched.endpoints[&EndpointId(1)].verdict.reason, format!("its probes fail: {answer}"));
+    }
+}
+
+#[test]
 fn success_rates_are_those_of_the_interval() {
     let calls = |counters: &StatusCounters, status, times: u32| (0..times).for_each(|_| counters.record_grpc(status));
     let mut case = Case::new(5, "outlier: {consecutive: 0, success_rate_deviation: 1500, max_share: 50}");
@@ -189,16 +223,20 @@ fn with_too_few_healthy_ones_all_are_used_but_those_that_are_drained() {
 fn new_and_returned_endpoints_start_slowly_and_the_first_ones_at_once() {
     let mut case = Case::new(2, "slow_start: 10s");
     assert_eq!(case.shares(), [1_000, 1_000]);
+    case.pass(9);
     case.add(1);
-    assert_eq!(case.shares(), [1_000, 1_000, 100]);
+    assert_eq!(case.shares(), [1_000, 1_000, 1_000], "nobody has been there for longer");
+    case.pass(1);
+    case.add(1);
+    assert_eq!(case.shares(), [1_000, 1_000, 1_000, 100]);
     case.pass(5);
-    assert_eq!(case.shares(), [1_000, 1_000, 600]);
+    assert_eq!(case.shares(), [1_000, 1_000, 1_000, 600]);
     case.pass(5);
-    assert_eq!(case.shares(), [1_000; 3]);
+    assert_eq!(case.shares(), [1_000; 4]);
     case.fail(0, 5);
     case.judge();
     case.pass(30);
-    assert_eq!(case.shares(), [100, 1_000, 1_000]);
+    assert_eq!(case.shares(), [100, 1_000, 1_000, 1_000]);
 }
 
 #[test]

@@ -167,6 +167,10 @@ async fn tests_in_any_language_order_faults_over_http() {
         ("compact: 0", "done\n200"),
         ("compact: 0", "etcdserver: mvcc: required revision has been compacted\n400"),
         ("rewind: 99", "etcdserver: mvcc: required revision is a future revision\n400"),
+        (
+            "refuse: {method: KV/Nope}",
+            "faults:1:10: refuse.method: is no call of the API; write it such as KV/Put, Watch/Watch or Lease/LeaseGrant\n400",
+        ),
         ("cut_watchs: true", "faults:1:1: cut_watchs: unknown key; did you mean `cut_watches`?\n400"),
         (
             "expire_lease: xyz",
