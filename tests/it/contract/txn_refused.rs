@@ -50,6 +50,8 @@ async fn a_key_is_put_once(case: Case) {
     fine(vec![a(), delete_range(&case, "a", "a")]).await;
     fine(vec![b(), delete_range(&case, "c", "a")]).await;
     runs(&case, Txn::new().and_then([a()]).or_else([a()])).await;
+    // The end that means "all from here on" is taken for a range without keys.
+    fine(vec![b(), TxnOp::delete(case.key("b"), Some(DeleteOptions::new().with_from_key()))]).await;
 }
 
 async fn a_key_is_put_once_across_nested(case: Case) {
@@ -76,6 +78,8 @@ async fn a_key_is_put_once_across_nested(case: Case) {
     fine(vec![branches([a()], [gone()])]).await;
     fine(vec![branches([branches([a()], [])], [branches([], [a()])])]).await;
     fine(vec![branches([gone()], []), branches([gone()], []), gone()]).await;
+    // Of two nested ones, a delete is not held against an earlier put.
+    fine(vec![branches([a()], []), branches([gone()], [])]).await;
 }
 
 async fn how_many_operations(case: Case) {
