@@ -78,7 +78,7 @@ async fn grpc(service: &str, asked: &str, endpoint: &Endpoint, config: &upstream
     body.put_u8(0);
     body.put_u32(message.encoded_len() as u32);
     body.put_slice(&message.encode_to_vec());
-    let request = Request::post(format!("http://{service}/grpc.health.v1.Health/Check"))
+    let request = Request::post(format!("{}://{service}/grpc.health.v1.Health/Check", scheme(endpoint, config)))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("user-agent", USER_AGENT)
@@ -108,6 +108,10 @@ async fn grpc(service: &str, asked: &str, endpoint: &Endpoint, config: &upstream
     }
 }
 
+fn scheme(endpoint: &Endpoint, config: &upstream::Config) -> &'static str {
+    if config.wants_tls(endpoint) { "https" } else { "http" }
+}
+
 const USER_AGENT: &str = concat!("waypost-probe/", env!("CARGO_PKG_VERSION"));
 
 fn status(headers: &HeaderMap) -> Option<u32> {
@@ -129,7 +133,8 @@ async fn http(
         Some(protocol) => protocol,
         None => detect(endpoint, config).await.map_err(|error| Wrong::Said(error.to_string()))?,
     };
-    let request = Request::builder().method(Method::GET).uri(format!("http://{host}{path}"));
+    let uri = format!("{}://{host}{path}", scheme(endpoint, config));
+    let request = Request::builder().method(Method::GET).uri(uri);
     let request = request.header("user-agent", USER_AGENT).body(Bytes::new());
     let request = request.map_err(|error| Wrong::Said(format!("`{host}{path}` cannot be asked for: {error}")))?;
     let status = ask(endpoint, protocol, config, request, MOST).await?.status().as_u16();

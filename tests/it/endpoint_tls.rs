@@ -10,7 +10,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use crate::harness::{Backend, Scene, client::full, tools::Folder};
+use crate::harness::{
+    Backend, Scene,
+    client::{self, full},
+    eventually,
+    tools::Folder,
+};
 
 /// A certificate for `name`, its own authority, in a file that a configuration can name.
 struct Certificate {
@@ -74,6 +79,38 @@ async fn endpoints_are_spoken_to_by_tls_where_their_registration_asks_for_it() {
     for (service, version) in [("new", "HTTP/2.0"), ("web", "HTTP/1.1")] {
         let seen = client.http("GET", &format!("http://{service}/"), &[], full("")).await;
         assert_eq!((seen.status, &seen.json()["version"]), (200, &version.into()), "{service}: {}", seen.text());
+    }
+}
+
+#[tokio::test]
+async fn probes_speak_tls_as_calls_do() {
+    let (new, web) = (Backend::h2c("new").await, Backend::http1("web").await);
+    let (certificate, other) = (Certificate::new("127.0.0.1"), Certificate::new("127.0.0.1"));
+    let (new_at, web_at) = (certificate.before(&new, "h2").await, certificate.before(&web, "http/1.1").await);
+    let untrusted_at = other.before(&new, "h2").await;
+    let health = |kind: &str| format!("health: {{probe: {{kind: {kind}, interval: 200ms}}}}");
+    let services = format!(
+        "services: {{default: {{tls: {{ca: {}}}}}, named: {{new: {{{}}}, web: {{{}}}}}}}\n",
+        certificate.path().display(),
+        health("grpc"),
+        health("http"),
+    );
+    let scene = Scene::new(&services).await;
+    for (key, address) in [("new/1", new_at), ("web/1", web_at), ("new/2", untrusted_at)] {
+        scene.etcd.put(&format!("/services/{key}"), &address.to_string()).await;
+    }
+    for (address, says) in [
+        (new_at, " healthy for "),
+        (web_at, "its probes succeed"),
+        (new_at, "its probes succeed"),
+        (untrusted_at, "its probes fail: TLS handshake failed"),
+    ] {
+        eventually("its health", || async {
+            let text = client::get(scene.waypost.admin, "/health").await.expect("an answer").1;
+            let line = text.lines().find(|line| line.contains(&address.to_string())).unwrap_or_default().to_owned();
+            if line.contains(says) { Ok(()) } else { Err(text) }
+        })
+        .await;
     }
 }
 
