@@ -245,8 +245,17 @@ async fn a_rolling_restart_of_all_instances_costs_no_call() {
         // The registration stays, as when a process is restarted within its lease.
         let old = &backends[at];
         let (name, address) = (old.name.clone(), old.address);
+        // As servers with grpc.health.v1 do it: first it says that it will go, then no new calls come, then it goes.
+        old.is(Mood::NotServing);
+        says(&scene, old, &[" unhealthy for "]).await;
+        eventually("no more calls", || async {
+            let (mine, all) = (load.counted.by(&name), load.counted.calls.load(Ordering::SeqCst));
+            until("two hundred calls", || load.counted.calls.load(Ordering::SeqCst) > all + 200).await;
+            if load.counted.by(&name) == mine { Ok(()) } else { Err("still some") }
+        })
+        .await;
         old.drain();
-        until("the calls under way to end", || old.seen.open() == 0).await;
+        until("its connections to end", || old.seen.open_connections() == 0).await;
         backends.remove(at).stop().await;
         let before = load.counted.calls.load(Ordering::SeqCst);
         until("calls elsewhere meanwhile", || load.counted.calls.load(Ordering::SeqCst) > before + 200).await;
