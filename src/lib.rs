@@ -17,7 +17,7 @@
 
 #[cfg(feature = "admin")]
 pub mod admin;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "calls")]
 pub mod balance;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -25,14 +25,14 @@ pub mod config;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod etcd;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "calls")]
 pub mod health;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod registry;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "calls")]
 pub mod route;
 pub mod table;
 pub mod telemetry;
-#[cfg(feature = "proxy")]
+#[cfg(feature = "calls")]
 pub mod upstream;
