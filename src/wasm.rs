@@ -6,14 +6,24 @@
 //! never wait.
 
 mod abi;
+mod bound;
+mod catalog;
+mod chain;
+mod config;
 mod engine;
 mod exchange;
 mod host;
 mod module;
+mod policy;
 mod vm;
 
+pub use bound::{Bound, Live};
+pub use catalog::{Catalog, Need, NeedError, Prepared, Role, Status};
+pub use chain::{CallOut, Chain, Filter, Stop};
+pub use config::{Config, Use};
 pub use engine::EngineError;
 pub use exchange::{Direction, Exchange, Facts, LocalResponse, Shared};
 pub use host::{Callout, Reply};
 pub use module::{Kinds, LoadError, Module};
+pub use policy::{EndpointList, Sample, snapshot};
 pub use vm::{Fault, Vm};

@@ -54,7 +54,7 @@ async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
         ("proxy.grace", "3s".to_owned()),
         ("admin.listen", admin_at.to_string()),
         ("etcd.endpoints", format!("http://{registry_at}")),
-        ("services.named.greeter.balancer", "weighted".to_owned()),
+        ("services.named.greeter.balance", "weighted".to_owned()),
         ("log.level", "warn".to_owned()),
     ]);
     let (reloader, settings) = Reloader::start(sources)?;

@@ -22,6 +22,7 @@ use crate::proxy::{self, Proxy};
 use crate::route::Router;
 use crate::table::{self, PrefixStatus, Source, Table};
 use crate::telemetry::{LogHandle, Registry, init_log, names};
+use crate::wasm::{Catalog, NeedError, Prepared};
 
 /// Run the proxy until SIGTERM or Ctrl-C.
 ///
@@ -32,7 +33,7 @@ use crate::telemetry::{LogHandle, Registry, init_log, names};
   waypost run
   waypost run --config waypost.yaml
   waypost run --listen 0.0.0.0:8400 --etcd http://etcd-0:2379,http://etcd-1:2379 --prefix /services/
-  waypost run --set services.default.balancer=least_request
+  waypost run --set services.default.balance=least_request
   WAYPOST_ETCD_USER=proxy WAYPOST_ETCD_PASSWORD=... waypost run")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -69,7 +70,11 @@ pub(super) async fn serve(
     let (table, mut tasks) = table::start(clients.sources(&now), now.table.clone()).await;
     registry.register_collector(table.clone());
     let (health, _judging) = health::start(table.clone(), judging(&now), &registry);
-    let proxy = Proxy::start(data, carrying(&now, &table, &health), &table, &registry)?;
+    let catalog = Catalog::new(now.wasm.clone(), now.proxy.workers, table.clone(), &registry);
+    let mut modules = catalog.prepare(now.needs()).await.map_err(Error::Modules)?;
+    let proxy = Proxy::start(data, carrying(&now, &modules, &table, &health), &table, &registry)?;
+    let mut replaced = catalog.subscribe();
+    let watching = tokio::spawn(catalog.clone().watch());
     let (end_admin, admin_ends) = oneshot::channel::<()>();
     let state = admin::State { registry, readiness: readiness(table.clone()), health: health.clone() };
     let admin = tokio::spawn(async move {
@@ -90,16 +95,33 @@ pub(super) async fn serve(
                 () = stop.told() => break,
                 () = &mut reloading => {}
                 Ok(()) = settings.changed() => {
-                    now = settings.borrow_and_update().clone();
+                    let new = settings.borrow_and_update().clone();
+                    match catalog.prepare(new.needs()).await {
+                        Ok(prepared) => modules = prepared,
+                        Err(errors) => {
+                            reloads.refused(&errors);
+                            continue;
+                        }
+                    }
+                    now = new;
                     log.apply(&now.log);
                     tasks.reconfigure(clients.sources(&now), now.table.clone()).await;
                     health.reconfigure(judging(&now)).await;
-                    proxy.reconfigure(carrying(&now, &table, &health));
+                    proxy.reconfigure(carrying(&now, &modules, &table, &health));
+                }
+                Ok(()) = replaced.changed() => {
+                    replaced.borrow_and_update();
+                    // What was in force a moment ago can be used as it could then.
+                    if let Ok(prepared) = catalog.prepare(now.needs()).await {
+                        modules = prepared;
+                        proxy.reconfigure(carrying(&now, &modules, &table, &health));
+                    }
                 }
             }
         }
     }
 
+    watching.abort();
     let grace = now.proxy.grace;
     tracing::info!(?grace, "stopping: calls under way may finish; a second signal cuts them");
     let cut = async {
@@ -123,12 +145,15 @@ pub(super) async fn serve(
 }
 
 /// What the data plane needs of the settings.
-fn carrying(settings: &Settings, table: &Table, health: &Health) -> proxy::Settings {
+fn carrying(settings: &Settings, modules: &Prepared, table: &Table, health: &Health) -> proxy::Settings {
     let table = table.clone();
     proxy::Settings {
         config: settings.proxy.clone(),
         router: Router::new(&settings.routing),
         services: settings.services.clone(),
+        filters: settings.filters.clone(),
+        modules: modules.clone(),
+        wasm: settings.wasm.clone(),
         health: health.clone(),
         access_log: settings.log.access,
         ready: Box::new(move || table.ready()),
@@ -153,6 +178,15 @@ impl Reloads {
         let reloads = Reloads(Family::default());
         registry.register(names::CONFIG_RELOADS, "Times the configuration was read again", reloads.0.clone());
         reloads
+    }
+
+    /// The modules that the configuration names are no good.
+    fn refused(&self, errors: &[NeedError]) {
+        for error in errors {
+            tracing::error!("{error}");
+        }
+        tracing::error!("the changed configuration cannot be applied; the old one stays in effect");
+        self.0.get_or_create(&[("result", "rejected")]).inc();
     }
 
     fn count(&self, outcome: &Outcome) {

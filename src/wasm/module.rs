@@ -31,6 +31,8 @@ pub struct Kinds {
     pub weights: bool,
     /// To judge their health.
     pub health: bool,
+    /// And to hear how the calls ended that it picked for.
+    pub results: bool,
 }
 
 impl fmt::Display for Kinds {
@@ -122,10 +124,7 @@ impl Module {
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let kinds = kinds(&compiled)?;
         let imports = compiled.imports().map(|import| format!("{}.{}", import.module(), import.name())).collect();
-        let pre = engine
-            .linker
-            .instantiate_pre(&compiled)
-            .map_err(|error| LoadError::Import(format!("{error:#}")))?;
+        let pre = engine.linker.instantiate_pre(&compiled).map_err(|error| LoadError::Import(format!("{error:#}")))?;
         let (tally, aside) = Default::default();
         Ok(Module { env, pre, kinds, hash: hash(bytes), imports, tally, aside })
     }
@@ -204,9 +203,11 @@ fn kinds(module: &wasmtime::Module) -> Result<Kinds, LoadError> {
         pick: has("waypost_pick"),
         weights: has("waypost_weights"),
         health: has("waypost_health"),
+        results: has("waypost_result"),
     };
     if policy && !(kinds.pick || kinds.weights || kinds.health) {
-        let text = "it says that it is a policy, and exports none of `waypost_pick`, `waypost_weights`, `waypost_health`";
+        let text =
+            "it says that it is a policy, and exports none of `waypost_pick`, `waypost_weights`, `waypost_health`";
         return Err(LoadError::Export(text.to_owned()));
     }
     // A filter may do all of its work on ticks.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use super::module::{Kinds, Module};
 const ROOT: u32 = 1;
 /// Elements of a module's tables.
 const TABLE: usize = 100_000;
+/// The next instance's id; 0 is none.
+static IDS: AtomicU64 = AtomicU64::new(1);
 
 /// What went wrong in a module.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -113,6 +116,7 @@ pub struct Vm {
     store: Store<Host>,
     exports: Exports,
     module: Arc<Module>,
+    id: u64,
     last_context: u32,
     /// Contexts that asked to be waited for.
     unfinished: HashSet<u32>,
@@ -143,7 +147,8 @@ impl Vm {
         };
         store.data_mut().allocator = allocator;
         let exports = Exports::of(&instance, &mut store)?;
-        let mut vm = Vm { store, exports, module, last_context: ROOT, unfinished: HashSet::new() };
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let mut vm = Vm { store, exports, module, id, last_context: ROOT, unfinished: HashSet::new() };
         vm.start(&instance, config)?;
         Ok(vm)
     }
@@ -177,6 +182,11 @@ impl Vm {
             }
         }
         Ok(())
+    }
+
+    /// Tells it from all other instances.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The module that it is an instance of.
@@ -306,7 +316,8 @@ impl Vm {
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let failed = reply.is_none();
         let reply = reply.unwrap_or_else(|| Reply { grpc: (14, "no answer".to_owned()), ..Reply::default() });
-        let (headers, body, trailers) = (count(reply.headers.len() + 1), count(reply.body.len()), count(reply.trailers.len()));
+        let (headers, body, trailers) =
+            (count(reply.headers.len() + 1), count(reply.body.len()), count(reply.trailers.len()));
         let grpc_status = reply.grpc.0 as i32;
         self.in_context(ROOT);
         self.store.data_mut().reply = Some(reply);
@@ -314,7 +325,12 @@ impl Vm {
         if !callout.grpc {
             if let Some(done) = self.exports.http_reply.clone() {
                 let (headers, body, trailers) = if failed { (0, 0, 0) } else { (headers, body, trailers) };
-                self.run("proxy_on_http_call_response", &done, (root, token, headers, body, trailers), Budget::CALLBACK)?;
+                self.run(
+                    "proxy_on_http_call_response",
+                    &done,
+                    (root, token, headers, body, trailers),
+                    Budget::CALLBACK,
+                )?;
             }
         } else if grpc_status == 0 {
             if let Some(done) = self.exports.grpc_reply.clone() {
@@ -383,12 +399,7 @@ impl Vm {
 
 /// What policies are asked.
 impl Vm {
-    /// Whether it wants to hear how calls ended.
-    pub fn wants_results(&self) -> bool {
-        self.exports.result.is_some()
-    }
-
-    /// Gives it the endpoints, as `policy::encode` writes them.
+    /// Gives it the endpoints, encoded.
     pub(super) fn endpoints(
         &mut self,
         data: &[u8],
@@ -402,7 +413,7 @@ impl Vm {
     }
 
     /// Asks it for an endpoint; `None` if it leaves that to others.
-    pub(super) fn pick(&mut self, hash: u64, random: u64, attempt: u32, tried: &[u32]) -> Result<Option<u32>, Fault> {
+    pub fn pick(&mut self, hash: u64, random: u64, attempt: u32, tried: &[u32]) -> Result<Option<u32>, Fault> {
         const NAME: &str = "waypost_pick";
         let Some(pick) = &self.exports.pick else { return Ok(None) };
         let host = self.store.data_mut();
@@ -422,14 +433,14 @@ impl Vm {
     }
 
     /// Tells it how a call ended.
-    pub(super) fn result(&mut self, index: u32, status: i32, took: Duration) -> Result<(), Fault> {
+    pub fn result(&mut self, index: u32, status: i32, took: Duration) -> Result<(), Fault> {
         let Some(result) = self.exports.result.clone() else { return Ok(()) };
         let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         self.run("waypost_result", &result, (ROOT as i32, index as i32, status, micros), Budget::PICK)
     }
 
     /// Asks it for a number for each endpoint: weights, or verdicts.
-    pub(super) fn judge(&mut self, snapshot: &[u8], health: bool) -> Result<Option<Vec<u32>>, Fault> {
+    pub fn judge(&mut self, snapshot: &[u8], health: bool) -> Result<Option<Vec<u32>>, Fault> {
         let name = if health { "waypost_health" } else { "waypost_weights" };
         let function = if health { &self.exports.health } else { &self.exports.weights };
         let Some(function) = function.clone() else { return Ok(None) };
@@ -444,13 +455,14 @@ impl Vm {
         let memory = self.store.data().memory.map(|memory| memory.data(&self.store));
         let start = answer as u32 as usize;
         let bytes = memory.and_then(|memory| memory.get(start..start.saturating_add(count * 4)));
-        let wrong = || Fault::Answer { callback: name, why: format!("{count} numbers at {start} are not in its memory") };
+        let wrong =
+            || Fault::Answer { callback: name, why: format!("{count} numbers at {start} are not in its memory") };
         let numbers = bytes.ok_or_else(wrong)?.chunks_exact(4);
         Ok(Some(numbers.map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]])).collect()))
     }
 
     /// Why it judged an endpoint as it did.
-    pub(super) fn reason(&mut self, index: u32) -> Option<String> {
+    pub fn reason(&mut self, index: u32) -> Option<String> {
         self.store.data_mut().reasons.remove(&index)
     }
 }

@@ -82,9 +82,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "proxy_grpc_close", |guest: Guest<'_>, token: i32| cancel(guest, token))?;
     linker.func_wrap(ENV, "proxy_get_status", |mut guest: Guest<'_>, out: i32, at: i32, len: i32| {
         let (status, message) = guest.data().reply.as_ref().map_or((0, String::new()), |reply| reply.grpc.clone());
-        code(
-            write_u32(&mut guest, out, status).and_then(|()| give(&mut guest, message.as_bytes(), at, len)),
-        )
+        code(write_u32(&mut guest, out, status).and_then(|()| give(&mut guest, message.as_bytes(), at, len)))
     })?;
     Ok(())
 }
@@ -109,13 +107,7 @@ impl Host {
     }
 }
 
-fn http(
-    guest: &mut Guest<'_>,
-    service: (i32, i32),
-    headers: (i32, i32),
-    body: (i32, i32),
-    millis: u32,
-) -> Answer<u32> {
+fn http(guest: &mut Guest<'_>, service: (i32, i32), headers: (i32, i32), body: (i32, i32), millis: u32) -> Answer<u32> {
     let (memory, host) = parts(guest)?;
     let service = text(memory, service.0, service.1)?;
     let pairs = maps::decode_pairs(slice(memory, headers.0, headers.1)?)?;

@@ -63,13 +63,7 @@ fn get(guest: &mut Guest<'_>, map: i32, (key, key_len): (i32, i32)) -> Answer<su
 }
 
 /// A change that cannot be made is logged and otherwise has no effect: guests in Rust bear no other answer than OK.
-fn change(
-    guest: &mut Guest<'_>,
-    map: i32,
-    (key, key_len): (i32, i32),
-    value: Option<(i32, i32)>,
-    add: bool,
-) -> Answer {
+fn change(guest: &mut Guest<'_>, map: i32, (key, key_len): (i32, i32), value: Option<(i32, i32)>, add: bool) -> Answer {
     let map = Map::of(map)?;
     let (memory, host) = parts(guest)?;
     let key = slice(memory, key, key_len)?;

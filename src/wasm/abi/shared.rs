@@ -87,13 +87,10 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "proxy_register_shared_queue", |mut guest: Guest<'_>, _at: i32, _len: i32, out: i32| {
         code(write_u32(&mut guest, out, 0))
     })?;
-    linker.func_wrap(
-        ENV,
-        "proxy_resolve_shared_queue",
-        |_vm: i32, _vm_len: i32, _at: i32, _len: i32, _out: i32| Status::NotFound as i32,
-    )?;
-    linker
-        .func_wrap(ENV, "proxy_enqueue_shared_queue", |_queue: i32, _at: i32, _len: i32| Status::NotFound as i32)?;
+    linker.func_wrap(ENV, "proxy_resolve_shared_queue", |_vm: i32, _vm_len: i32, _at: i32, _len: i32, _out: i32| {
+        Status::NotFound as i32
+    })?;
+    linker.func_wrap(ENV, "proxy_enqueue_shared_queue", |_queue: i32, _at: i32, _len: i32| Status::NotFound as i32)?;
     linker.func_wrap(ENV, "proxy_dequeue_shared_queue", |_queue: i32, _at: i32, _len: i32| Status::Empty as i32)?;
     Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             let (details, body, headers) = ((details, details_len), (body, body_len), (headers, headers_len));
             let response = local(&mut guest, status, details, body, headers, grpc);
             code(response.map(|response| {
-                end(guest.data(), |exchange| drop(exchange.local.get_or_insert(response)));
+                end(guest.data(), |exchange| _ = exchange.local.get_or_insert(response));
             }))
         },
     )?;

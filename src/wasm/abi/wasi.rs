@@ -43,14 +43,12 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                 _ => BAD_FILE,
             },
         )?;
-        linker.func_wrap(
-            module,
-            "clock_time_get",
-            |mut guest: Guest<'_>, clock: i32, _precision: i64, out: i32| match clock {
+        linker.func_wrap(module, "clock_time_get", |mut guest: Guest<'_>, clock: i32, _precision: i64, out: i32| {
+            match clock {
                 0..=3 => errno(write_u64(&mut guest, out, wall_clock())),
                 _ => INVALID,
-            },
-        )?;
+            }
+        })?;
         linker.func_wrap(module, "clock_res_get", |mut guest: Guest<'_>, _clock: i32, out: i32| {
             errno(write_u64(&mut guest, out, 1))
         })?;
