@@ -16,8 +16,9 @@ use super::process::{self, Error, Stop, listen};
 use super::sources::Given;
 use super::{Failure, Outcome, Reloader, Settings, Sources};
 use crate::admin::{self, PrefixReadiness, Readiness};
+use crate::balance::Balance;
 use crate::etcd::{self, Client};
-use crate::health::{self, Health, ServiceSettings};
+use crate::health::{self, Health, Policies, PolicySettings, PolicyThread, ServiceSettings};
 use crate::proxy::{self, Proxy};
 use crate::route::Router;
 use crate::table::{self, PrefixStatus, Source, Table};
@@ -73,6 +74,7 @@ pub(super) async fn serve(
     let catalog = Catalog::new(now.wasm.clone(), now.proxy.workers, table.clone(), &registry);
     let mut modules = catalog.prepare(now.needs()).await.map_err(Error::Modules)?;
     let proxy = Proxy::start(data, carrying(&now, &modules, &table, &health), &table, &registry)?;
+    let policies = PolicyThread::start(table.clone(), health.clone(), deciding(&now, &modules))?;
     let mut replaced = catalog.subscribe();
     let watching = tokio::spawn(catalog.clone().watch());
     let (end_admin, admin_ends) = oneshot::channel::<()>();
@@ -108,6 +110,7 @@ pub(super) async fn serve(
                     tasks.reconfigure(clients.sources(&now), now.table.clone()).await;
                     health.reconfigure(judging(&now)).await;
                     proxy.reconfigure(carrying(&now, &modules, &table, &health));
+                    policies.reconfigure(deciding(&now, &modules));
                 }
                 Ok(()) = replaced.changed() => {
                     replaced.borrow_and_update();
@@ -115,6 +118,7 @@ pub(super) async fn serve(
                     if let Ok(prepared) = catalog.prepare(now.needs()).await {
                         modules = prepared;
                         proxy.reconfigure(carrying(&now, &modules, &table, &health));
+                        policies.reconfigure(deciding(&now, &modules));
                     }
                 }
             }
@@ -162,12 +166,30 @@ fn carrying(settings: &Settings, modules: &Prepared, table: &Table, health: &Hea
 
 /// What health needs of the settings.
 fn judging(settings: &Settings) -> health::Settings {
+    health::Settings { of: by_service(settings) }
+}
+
+fn by_service(settings: &Settings) -> Box<dyn Fn(&str) -> ServiceSettings + Send + Sync> {
     let services = settings.services.clone();
-    let of = move |name: &str| {
+    Box::new(move |name: &str| {
         let proxy::Service { health, upstream, .. } = services.of(name);
         ServiceSettings { health: health.clone(), upstream: upstream.clone() }
+    })
+}
+
+/// What the policies that weigh and judge need of the settings.
+fn deciding(settings: &Settings, modules: &Prepared) -> PolicySettings {
+    let (services, modules) = (settings.services.clone(), modules.clone());
+    let of = move |name: &str| {
+        let service = services.of(name);
+        let weights = match &service.balance {
+            Balance::Module(used) => modules.get(used).filter(|bound| bound.module().kinds().weights),
+            Balance::Native(_) => None,
+        };
+        let health = service.health.policy.as_ref().and_then(|used| modules.get(used));
+        Policies { weights: weights.cloned(), health: health.cloned() }
     };
-    health::Settings { of: Box::new(of) }
+    PolicySettings { of: Box::new(of), services: by_service(settings) }
 }
 
 /// Counts what came of reading the configuration again.

@@ -280,7 +280,7 @@ fn call_out(worker: Weak<Worker>) -> CallOut {
         Box::pin(async move {
             let answer = tokio::time::timeout(timeout, call(worker.upgrade()?, &service, request, grpc)).await;
             match answer {
-                Ok(Ok(answer)) => Some(reply(answer, grpc)),
+                Ok(Ok(answer)) => Some(Reply::of(answer, grpc)),
                 Ok(Err(why)) => {
                     tracing::debug!(service, why, "a module's call brought no answer");
                     None
@@ -306,18 +306,4 @@ async fn call(
         None => detect(&picked, upstream).await.map_err(|error| error.to_string())?,
     };
     ask(&picked, protocol, upstream, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
-}
-
-fn reply(answer: Response<(Bytes, HeaderMap)>, grpc: bool) -> Reply {
-    let (head, (body, trailers)) = answer.into_parts();
-    if !grpc {
-        return Reply { status: Some(head.status), headers: head.headers, body, trailers, grpc: Default::default() };
-    }
-    let field =
-        |name: &str| trailers.get(name).or_else(|| head.headers.get(name)).and_then(|value| value.to_str().ok());
-    let status = field("grpc-status").and_then(|status| status.parse().ok()).unwrap_or(2);
-    let message = field("grpc-message").unwrap_or_default().to_owned();
-    // One message: what stands before it is its length, and whether it is compressed.
-    let body = if status == 0 && body.len() >= 5 { body.slice(5..) } else { Bytes::new() };
-    Reply { status: None, headers: head.headers, body, trailers, grpc: (status, message) }
 }

@@ -34,6 +34,8 @@ pub struct EndpointState {
     micros: AtomicU64,
     /// The weight that a policy gives it, plus one; 0 if none does.
     weight: AtomicU64,
+    /// What its probes say, for policies.
+    probes: AtomicU8,
 }
 
 impl EndpointState {
@@ -92,6 +94,16 @@ impl EndpointState {
     /// Calls that failed without an answer, since the start.
     pub fn unanswered(&self) -> u64 {
         self.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// What its probes say: 0 nothing yet, 1 that it works, 2 that it does not.
+    pub fn probes(&self) -> u32 {
+        u32::from(self.probes.load(Ordering::Relaxed))
+    }
+
+    /// Notes what its probes say.
+    pub fn set_probes(&self, healthy: Option<bool>) {
+        self.probes.store(healthy.map_or(0, |healthy| if healthy { 1 } else { 2 }), Ordering::Relaxed);
     }
 
     /// Notes that a call ended, after so long.

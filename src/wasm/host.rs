@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use super::abi::{GuestMetrics, Metrics, SharedData};
@@ -68,6 +68,26 @@ pub struct Reply {
     pub trailers: HeaderMap,
     /// The gRPC status with its message.
     pub grpc: (u32, String),
+}
+
+impl Reply {
+    /// What an answer is to a module. Of a gRPC response it is the first message.
+    pub fn of(answer: Response<(Bytes, HeaderMap)>, grpc: bool) -> Reply {
+        let (head, (body, trailers)) = answer.into_parts();
+        if !grpc {
+            return Reply { status: Some(head.status), headers: head.headers, body, trailers, ..Reply::default() };
+        }
+        let field = |name: &str| trailers.get(name).or_else(|| head.headers.get(name))?.to_str().ok();
+        let status = field("grpc-status").and_then(|status| status.parse().ok()).unwrap_or(2);
+        let message = field("grpc-message").unwrap_or_default().to_owned();
+        // What stands before a message is whether it is compressed, and its length.
+        let len = body.get(1..5).and_then(|len| len.try_into().ok()).map_or(0, u32::from_be_bytes) as usize;
+        let body = match body.len() >= 5 + len && status == 0 && body.len() >= 5 {
+            true => body.slice(5..5 + len),
+            false => Bytes::new(),
+        };
+        Reply { status: None, headers: head.headers, body, trailers, grpc: (status, message) }
+    }
 }
 
 /// The host of one instance.

@@ -52,7 +52,8 @@ impl Encoder {
 fn encode(out: &mut Encoder, endpoint: &Endpoint) {
     let Instance { id, version, zone, tags, metadata, .. } = &*endpoint.instance;
     out.number(endpoint.id.0);
-    out.number(endpoint.weight());
+    // The registered one: what a policy made of it is no news to it.
+    out.number(endpoint.instance.weight);
     out.number(endpoint.state.share());
     out.number(u32::from(endpoint.state.is_unreachable()));
     out.text(&endpoint.label);
@@ -81,6 +82,26 @@ pub struct Sample {
     pub grpc: [u64; 18],
     /// Of these, by HTTP class, the last for no response.
     pub http: [u64; 6],
+}
+
+impl Sample {
+    /// What was added since then.
+    pub fn since(&self, then: &Sample) -> Sample {
+        let less = |now: &[u64], then: &[u64], place: &mut [u64]| {
+            for ((place, now), then) in place.iter_mut().zip(now).zip(then) {
+                *place = now.saturating_sub(*then);
+            }
+        };
+        let mut since = Sample {
+            probes: self.probes,
+            calls: self.calls.saturating_sub(then.calls),
+            micros: self.micros.saturating_sub(then.micros),
+            ..Sample::default()
+        };
+        less(&self.grpc, &then.grpc, &mut since.grpc);
+        less(&self.http, &then.http, &mut since.http);
+        since
+    }
 }
 
 /// A snapshot of all endpoints, in the order of the list.
