@@ -8,8 +8,8 @@ help: ## list these commands
 setup-demo: ## install what the demo needs
 	@$(SETUP)/build.sh
 
-demo: setup-demo ## show everything: services that come and go, calls, locks; needs no etcd
-	@$(SETUP)/demo.sh
+demo: setup-demo ## show everything: services that come and go, calls, locks; needs no etcd (CONFIG=FILE: with a configuration)
+	@$(SETUP)/demo.sh $(if $(CONFIG),--config $(CONFIG))
 
 setup-test: ## install what the tests need
 	@$(SETUP)/build.sh

@@ -15,6 +15,7 @@ mod exchange;
 mod host;
 mod module;
 mod policy;
+mod trial;
 mod vm;
 
 pub use bound::{Bound, Live};
@@ -26,4 +27,5 @@ pub use exchange::{Direction, Exchange, Facts, LocalResponse, Shared};
 pub use host::{Callout, Reply};
 pub use module::{Kinds, LoadError, Module};
 pub use policy::{EndpointList, Sample, snapshot};
+pub use trial::{Trial, try_out};
 pub use vm::{Fault, Vm};
