@@ -313,7 +313,7 @@ impl Inner {
         if let Some(bound) = self.lock().bounds.get(used).filter(|bound| Arc::ptr_eq(bound.module(), module)) {
             return Ok(bound.clone());
         }
-        let count = if module.kinds().filter { self.workers } else { 1 };
+        let count = if module.kinds().is_policy() { 1 } else { self.workers };
         Bound::new(module.clone(), &used.config, count, self.telemetry.clone()).map(Arc::new)
     }
 

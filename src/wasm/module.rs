@@ -35,10 +35,17 @@ pub struct Kinds {
     pub results: bool,
 }
 
+impl Kinds {
+    /// Whether it decides something. What its SDK exports besides says nothing of whether it is a filter as well.
+    pub fn is_policy(&self) -> bool {
+        self.pick || self.weights || self.health
+    }
+}
+
 impl fmt::Display for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
-            (self.filter, "filter"),
+            (!self.is_policy(), "filter"),
             (self.pick, "pick policy"),
             (self.weights, "weights policy"),
             (self.health, "health policy"),

@@ -61,12 +61,12 @@ pub fn try_out(file: &Path, config: &str, limits: &Config) -> Result<Trial, Load
     let start = begin.elapsed();
     let mut calls = Vec::new();
     let kinds = module.kinds();
-    if kinds.filter {
+    if !kinds.is_policy() {
         calls.push(("exchange", measure(|_| exchange(&mut vm))));
     }
     let endpoints = Endpoints::new((0..ENDPOINTS).filter_map(endpoint).collect());
     let list = EndpointList::new(&endpoints);
-    if kinds.pick || kinds.weights || kinds.health {
+    if kinds.is_policy() {
         calls.push(("waypost_endpoints", measure(|_| list.tell(&mut vm, &mut 0))));
     }
     if kinds.pick {
