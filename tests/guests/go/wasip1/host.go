@@ -98,7 +98,6 @@ func (host) ProxySetHeaderMapPairs(kind header, data *byte, size int) status {
 	return status(setHeaderMapPairs(uint32(kind), at(data), uint32(size)))
 }
 
-// The SDK's "all" and "at the end" are the largest int; of 64 bits, the lower half is the largest number there is here.
 func (host) ProxyGetBufferBytes(kind buffer, start int, most int, value **byte, length *int) status {
 	var out output
 	return out.give(getBufferBytes(uint32(kind), uint32(start), uint32(most), &out.value, &out.size), value, length)
