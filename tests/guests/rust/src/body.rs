@@ -2,15 +2,21 @@
 
 use proxy_wasm::{hostcalls::*, types::*};
 
-use crate::Config;
+use crate::{filter::Progress, Config};
 
 /// True if the configuration asks for this direction: `request`, `response`, or `both`.
 pub fn wanted(config: &Config, direction: &str) -> bool {
     config.mode.starts_with("body") && [direction, "both", ""].contains(&config.argument(0))
 }
 
-/// Called with each piece. `first` is true until the first one that was not empty has gone by.
-pub fn piece(config: &Config, buffer: BufferType, size: usize, end: bool, first: &mut bool) -> Result<Action, Status> {
+/// Called with each piece.
+pub fn piece(
+    config: &Config,
+    buffer: BufferType,
+    size: usize,
+    end: bool,
+    progress: &mut Progress,
+) -> Result<Action, Status> {
     match config.mode.as_str() {
         "body" | "body-clear" if !end => return Ok(Action::Pause),
         "body" => {
@@ -27,7 +33,7 @@ pub fn piece(config: &Config, buffer: BufferType, size: usize, end: bool, first:
             if end {
                 set_buffer(buffer, usize::MAX >> 1, 0, b"-after")?;
             }
-            if std::mem::take(first) {
+            if !std::mem::replace(&mut progress.begun, true) {
                 set_buffer(buffer, 0, 0, b"before-")?;
             }
         }

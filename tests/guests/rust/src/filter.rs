@@ -15,11 +15,20 @@ pub struct Filter {
     /// Calls that have not been answered.
     pending: u32,
     answered: u32,
-    first_of_request: bool,
-    first_of_response: bool,
+    request: Progress,
+    response: Progress,
     request_size: usize,
     /// True while the response waits for a call, not the request.
     in_response: bool,
+}
+
+/// How far a body has come.
+#[derive(Default)]
+pub struct Progress {
+    /// A piece has gone by.
+    pub begun: bool,
+    /// The last one has.
+    pub ended: bool,
 }
 
 /// What a callback comes to: an error is the host refusing something it should not.
@@ -33,8 +42,8 @@ impl Filter {
             report: Vec::new(),
             pending: 0,
             answered: 0,
-            first_of_request: true,
-            first_of_response: true,
+            request: Progress::default(),
+            response: Progress::default(),
             request_size: 0,
             in_response: false,
         }
@@ -174,6 +183,7 @@ impl Filter {
     fn request_body(&mut self, size: usize, end: bool) -> Step {
         let shared = self.shared.clone();
         let config = &shared.config;
+        self.request.ended = end;
         // Of a body that was let go, only the new piece is counted; of one that is held, all of it.
         self.request_size = if config.mode == "body-to-header" { size } else { self.request_size + size };
         match config.mode.as_str() {
@@ -186,8 +196,7 @@ impl Filter {
                 return Ok(Action::Pause);
             }
             _ if body::wanted(config, "request") => {
-                let first = &mut self.first_of_request;
-                return body::piece(config, BufferType::HttpRequestBody, size, end, first);
+                return body::piece(config, BufferType::HttpRequestBody, size, end, &mut self.request);
             }
             _ => {}
         }
@@ -400,11 +409,11 @@ impl Filter {
         match config.mode.as_str() {
             "trailers" => maps::change(map, number, own)?,
             "trailers-set" => maps::set(map, own)?,
-            _ if held && own == "request" => {
+            _ if held && own == "request" && !self.request.ended => {
                 let size = self.get_http_request_body(0, usize::MAX).map_or(0, |body| body.len());
                 return self.request_body(size, true);
             }
-            _ if held => {
+            _ if held && own == "response" && !self.response.ended => {
                 let size = self.get_http_response_body(0, usize::MAX).map_or(0, |body| body.len());
                 return self.response_body(size, true);
             }
@@ -414,10 +423,11 @@ impl Filter {
     }
 
     fn response_body(&mut self, size: usize, end: bool) -> Step {
+        self.response.ended = end;
         let shared = self.shared.clone();
         if !body::wanted(&shared.config, "response") {
             return Ok(Action::Continue);
         }
-        body::piece(&shared.config, BufferType::HttpResponseBody, size, end, &mut self.first_of_response)
+        body::piece(&shared.config, BufferType::HttpResponseBody, size, end, &mut self.response)
     }
 }
