@@ -28,10 +28,10 @@ if ! is_done guest-published "$wanted" || ! [ -f "$guests/rust_sdk_http_headers.
     fetched=$(cd "$sources/published" && cargo metadata --locked --format-version 1 |
         sed -n 's/.*"manifest_path":"\([^"]*\/proxy-wasm-0\.1\.4\)\/Cargo.toml".*/\1/p')
     cp -r "$fetched" "$guests/build/rust_sdk"
-    # A workspace of its own, or Cargo takes it for a part of ours, which lies around it. Its own Cargo.lock holds.
-    printf '\n[workspace]\n' >>"$guests/build/rust_sdk/Cargo.toml"
-    # What the compiler of today thinks of it is not ours to mend.
-    (export RUSTFLAGS=--cap-lints=allow && cargo_wasm "$guests/build/rust_sdk" --examples)
+    # A workspace of its own, or Cargo takes it for a part of ours, which lies around it; and what the compiler of today thinks of
+    # it is not ours to mend. Its own Cargo.lock holds.
+    printf '\n[workspace]\n[lints.rust]\nwarnings = "allow"\n' >>"$guests/build/rust_sdk/Cargo.toml"
+    cargo_wasm "$guests/build/rust_sdk" --examples
     for name in $examples; do cp "$WASM_BUILT/examples/$name.wasm" "$guests/rust_sdk_$name.wasm"; done
     mark_done guest-published "$wanted"
 fi

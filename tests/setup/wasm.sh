@@ -1,7 +1,7 @@
 # Sourced after lib.sh by the set-up scripts that build modules in Rust.
 
 WASM=wasm32-unknown-unknown
-# One target folder for all of them: what they share, Debian's way even the standard library, is built once.
+# One target folder for all of them: what they share is built once; Debian's way, even the standard library.
 WASM_BUILT=$TOOLS/wasm/$WASM/release
 
 has_wasm() { [ -d "$(rustc --print target-libdir --target $WASM 2>/dev/null)" ]; }
@@ -12,13 +12,15 @@ has_wasm() { [ -d "$(rustc --print target-libdir --target $WASM 2>/dev/null)" ];
 cargo_wasm() {
     folder=$1
     shift
+    # Since 1.96 Rust refuses imports that name no module, which is how older releases of the SDK import from their host.
+    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=-Clink-arg=--allow-undefined
     set -- build --locked --release --target $WASM --target-dir "$TOOLS/wasm" "$@"
     if has_wasm || { rustup target add $WASM 2>/dev/null && has_wasm; }; then
         (cd "$folder" && cargo "$@")
         return
     fi
-    [ -x /usr/bin/cargo ] && [ -d /usr/src/rustc-web ] && command -v wasm-ld-19 >/dev/null ||
-        install rustc-web cargo-web rust-web-src lld-19
+    debian="rustc-web cargo-web rust-web-src lld-19"
+    dpkg --status $debian >/dev/null 2>&1 || install $debian
     (
         cd "$folder"
         export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19
