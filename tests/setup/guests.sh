@@ -9,19 +9,20 @@
 ZIG=0.17.1
 
 sources=$ROOT/tests/guests
+compiler="$(rustc --version) ${WASM_RUST:-}"
 guests=$TOOLS/guests
 mkdir -p "$guests/build"
 
-wanted="$(folder_fingerprint "$sources/rust") $(rustc --version)"
+wanted="$(folder_fingerprint "$sources/rust") $compiler"
 if ! is_done guest-rust "$wanted" || ! [ -f "$guests/rust.wasm" ]; then
     say "building tests/guests/rust into .tools/guests"
-    cargo_wasm "$sources/rust"
+    cargo_wasm "$sources/rust" "$TOOLS/wasm"
     cp "$WASM_BUILT/guest_rust.wasm" "$guests/rust.wasm"
     mark_done guest-rust "$wanted"
 fi
 
 examples="hello_world http_auth_random http_body http_config http_headers"
-wanted="$(folder_fingerprint "$sources/published") $(rustc --version)"
+wanted="$(folder_fingerprint "$sources/published") $compiler"
 if ! is_done guest-published "$wanted" || ! [ -f "$guests/rust_sdk_http_headers.wasm" ]; then
     say "building the examples of the SDK for Rust into .tools/guests"
     rm -rf "$guests/build/rust_sdk"
@@ -31,7 +32,7 @@ if ! is_done guest-published "$wanted" || ! [ -f "$guests/rust_sdk_http_headers.
     # A workspace of its own, or Cargo takes it for a part of ours, which lies around it; and what the compiler of today thinks of
     # it is not ours to mend. Its own Cargo.lock holds.
     printf '\n[workspace]\n[lints.rust]\nwarnings = "allow"\n' >>"$guests/build/rust_sdk/Cargo.toml"
-    cargo_wasm "$guests/build/rust_sdk" --examples
+    cargo_wasm "$guests/build/rust_sdk" "$TOOLS/wasm" --examples
     for name in $examples; do cp "$WASM_BUILT/examples/$name.wasm" "$guests/rust_sdk_$name.wasm"; done
     mark_done guest-published "$wanted"
 fi
