@@ -24,7 +24,7 @@ import {
   stream_context,
   WasmResultValues,
 } from "@gcoredev/proxy-wasm-sdk-as/assembly";
-import { clear_route_cache } from "@gcoredev/proxy-wasm-sdk-as/assembly/runtime";
+import { clear_route_cache, get_buffer_status, get_header_map_size, HeaderMapTypeValues } from "@gcoredev/proxy-wasm-sdk-as/assembly/runtime";
 
 const MODES = ["headers", "body", "local", "route", "http-call", "shared-data", "property", "metrics", "tick", "abort"];
 
@@ -88,7 +88,8 @@ class Filter extends Context {
     const headers = stream_context.headers.request;
     const mode = root.mode();
     if (mode == "headers") {
-      headers.add("x-guest-as-pairs", number.toString() + "," + headers.get_headers().length.toString());
+      const size = get_header_map_size(HeaderMapTypeValues.RequestHeaders);
+      headers.add("x-guest-as-pairs", [number, headers.get_headers().length, <u32>size].join(","));
       headers.add("x-guest-as-got", headers.get("x-guest-in"));
       headers.replace("x-guest-replace", "as");
       headers.remove("x-guest-remove");
@@ -134,6 +135,8 @@ class Filter extends Context {
   onRequestBody(size: usize, end: bool): FilterDataStatusValues {
     if (this.root().mode() != "body") return FilterDataStatusValues.Continue;
     if (!end) return FilterDataStatusValues.StopIterationAndBuffer;
+    const length = get_buffer_status(BufferTypeValues.HttpRequestBody).length;
+    this.told = size.toString() + "," + length.toString();
     const body = text(get_buffer_bytes(BufferTypeValues.HttpRequestBody, 0, <u32>size));
     set_buffer_bytes(BufferTypeValues.HttpRequestBody, 0, <u32>size, String.UTF8.encode("{" + body + "}"));
     return FilterDataStatusValues.Continue;
