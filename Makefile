@@ -15,12 +15,14 @@ setup-test: ## install what the tests need
 	@$(SETUP)/build.sh
 	@$(SETUP)/etcd.sh
 	@$(SETUP)/clients.sh
+	@$(SETUP)/guests.sh
 
 test: setup-test ## install what the tests need, and run them
 	cargo test --locked
 
 setup-interop: setup-test ## build what the interop tests need (Go 1.24 or newer)
 	@$(SETUP)/interop.sh
+	@$(SETUP)/guests-go.sh
 
 interop: setup-interop ## run the proxy against h2spec, grpc-go and current etcd servers
 	cargo test --locked --test interop
