@@ -51,6 +51,19 @@ pub fn within<T: PartialOrd + Display + Copy>(key: &str, value: T, range: RangeI
     Err(format!("{key}: must be from {} to {}, is {value}", range.start(), range.end()))
 }
 
+/// Checks the name of a header or a cookie, and returns it in small letters, as headers are compared.
+///
+/// # Errors
+///
+/// The key, and what is wrong with the name.
+pub fn name(key: &str, name: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(fits) {
+        return Err(format!("{key}: {name:?} cannot be a name; use letters, digits and hyphens"));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
 /// Reads a duration such as `300ms`, `10s`, `5m` or `1h`, for serde's attribute `deserialize_with`.
 ///
 /// ```
@@ -113,6 +126,14 @@ mod tests {
         assert_eq!(within("bound", 2.0, 1.0..=2.0), Ok(()));
         assert_eq!(within("bound", 2.5, 1.0..=2.0), Err("bound: must be from 1 to 2, is 2.5".to_owned()));
         assert!(within("bound", f64::NAN, 1.0..=2.0).is_err());
+    }
+
+    #[test]
+    fn names_are_those_of_http() {
+        assert_eq!(name("header", "X-User_1"), Ok("x-user_1".to_owned()));
+        for bad in ["", "a b", "a:", "a;b", "ü", ":path", "a\n"] {
+            assert!(name("header", bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
