@@ -1,4 +1,4 @@
-use waypost_policy::testing::{Bench, endpoint, host};
+use waypost_policy::testing::{Bench, endpoint, example, host};
 
 use super::*;
 
@@ -123,6 +123,11 @@ fn many_endpoints_share_the_points() {
     let mut bench = bench("", &many(5000));
     assert_eq!(bench.policy().circle.len(), 5000 * (MOST_POINTS / 5000));
     assert!(bench.pick(&call(1)).is_some());
+}
+
+#[test]
+fn the_example_in_the_readme_is_accepted() {
+    assert_eq!(Bench::<BoundedHash>::new(example(include_str!("../README.md"))).err(), None);
 }
 
 #[test]

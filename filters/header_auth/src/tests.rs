@@ -1,5 +1,5 @@
 use proxy_wasm::types::{BufferType, MapType};
-use waypost_policy::testing::{Answered, Host, host};
+use waypost_policy::testing::{Answered, Host, example, host};
 
 use super::*;
 
@@ -91,6 +91,11 @@ fn another_header_has_no_scheme_unless_it_is_configured() {
     let scheme = API_KEY.replace("\"forward_token\": true", "\"scheme\": \"Key\"");
     assert_eq!(request(&scheme, &[("x-api-key", "Key 0123456789abcdef")]), None);
     assert!(request(&scheme, &[("x-api-key", "0123456789abcdef")]).is_some());
+}
+
+#[test]
+fn the_example_in_the_readme_is_accepted() {
+    assert_eq!(Config::read(example(include_str!("../README.md")).as_bytes()).err(), None);
 }
 
 #[test]

@@ -101,7 +101,7 @@ policy!(LatencyWeights: Weights);
 
 #[cfg(test)]
 mod tests {
-    use waypost_policy::testing::{Bench, endpoint, load};
+    use waypost_policy::testing::{Bench, endpoint, example, load};
 
     use super::*;
 
@@ -182,6 +182,11 @@ mod tests {
         assert_eq!(tick(&mut bench, &[(3, 0, 0), (2, 0, 0), (1, 0, 0)]), [100, 50, 200]);
         bench.endpoints(&endpoints(&[3]));
         assert_eq!(bench.policy().measured.len(), 1, "what left is forgotten");
+    }
+
+    #[test]
+    fn the_example_in_the_readme_is_accepted() {
+        assert_eq!(Bench::<LatencyWeights>::new(example(include_str!("../README.md"))).err(), None);
     }
 
     #[test]

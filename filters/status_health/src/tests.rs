@@ -1,4 +1,4 @@
-use waypost_policy::testing::{Bench, endpoint, load};
+use waypost_policy::testing::{Bench, endpoint, example, load};
 
 use super::*;
 
@@ -128,6 +128,11 @@ fn a_change_of_the_list_keeps_what_is_known() {
     let loads = [7, 0].map(|id| Load { id, ..Load::default() }).to_vec();
     let verdicts = bench.health(&Snapshot { elapsed: SECOND, loads }).unwrap();
     assert!(verdicts[0] == Verdict::NoOpinion && matches!(verdicts[1], Verdict::Unhealthy(_)), "{verdicts:?}");
+}
+
+#[test]
+fn the_example_in_the_readme_is_accepted() {
+    assert_eq!(Bench::<StatusHealth>::new(example(include_str!("../README.md"))).err(), None);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use proxy_wasm::types::{BufferType, MapType};
-use waypost_policy::testing::{Host, host};
+use waypost_policy::testing::{Host, example, host};
 
 use super::*;
 
@@ -106,6 +106,11 @@ fn the_header_counts_before_the_cookie() {
 fn who_cannot_be_told_apart_stays() {
     let root = root(&HEADER.replace("20", "100"));
     assert_eq!(request(&root, 1, &[("cookie", "x-user=1")]), (None, None, None));
+}
+
+#[test]
+fn the_example_in_the_readme_is_accepted() {
+    assert_eq!(Config::read(example(include_str!("../README.md")).as_bytes()).err(), None);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn result<P: Held + Results>(index: u32, status: i32, micros: u64) {
 
 /// # Safety
 ///
-/// As for [`take`].
+/// As for `take`.
 pub unsafe fn weights<P: Held + Weights>(data: *mut u8, size: usize) -> *const u32 {
     // SAFETY: what the caller keeps.
     let snapshot = understood(Snapshot::read(&unsafe { take(data, size) }));
@@ -59,7 +59,7 @@ pub unsafe fn weights<P: Held + Weights>(data: *mut u8, size: usize) -> *const u
 
 /// # Safety
 ///
-/// As for [`take`].
+/// As for `take`.
 pub unsafe fn health<P: Held + Health>(data: *mut u8, size: usize) -> *const u32 {
     // SAFETY: what the caller keeps.
     let snapshot = understood(Snapshot::read(&unsafe { take(data, size) }));
@@ -93,7 +93,7 @@ fn answer(numbers: Option<Vec<u32>>) -> *const u32 {
 
 /// # Safety
 ///
-/// As for [`take`].
+/// As for `take`.
 pub unsafe fn endpoints(data: *mut u8, size: usize, hooks: &[Hooks]) {
     // SAFETY: what the caller keeps.
     let endpoints = understood(Endpoint::read_all(&unsafe { take(data, size) }));

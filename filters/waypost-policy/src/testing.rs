@@ -153,3 +153,21 @@ impl<P: Health> Bench<P> {
         verdicts
     }
 }
+
+/// The full example of configuration in the README of a module: its first block of JSON.
+///
+/// # Panics
+///
+/// If there is none, or if its keys are not those that the first table of the README explains.
+#[must_use]
+pub fn example(readme: &str) -> &str {
+    let after = |start| readme.split_once(start).map(|(_, after)| after);
+    let example = after("\n```json\n").and_then(|rest| rest.split_once("\n```")).map(|(example, _)| example);
+    let example = example.unwrap_or_else(|| panic!("the README has no example in JSON"));
+    let keys: std::collections::BTreeMap<&str, serde::de::IgnoredAny> =
+        serde_json::from_str(example).unwrap_or_else(|error| panic!("{example}: {error}"));
+    let mut rows: Vec<_> = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).collect();
+    rows.sort_unstable();
+    assert!(keys.keys().copied().eq(rows.iter().map(|(key, _)| *key)), "{keys:?} are not the keys of {rows:?}");
+    example
+}

@@ -112,7 +112,7 @@ policy!(ZoneAware: Pick);
 
 #[cfg(test)]
 mod tests {
-    use waypost_policy::testing::{Bench, endpoint, host};
+    use waypost_policy::testing::{Bench, endpoint, example, host};
 
     use super::*;
 
@@ -205,6 +205,11 @@ mod tests {
         assert_eq!(bench(r#"{"zone": "a"}"#, &[]).pick(&Call::default()), None);
         let none = four().into_iter().map(|endpoint| Endpoint { share: 0, ..endpoint }).collect::<Vec<_>>();
         assert_eq!(bench(r#"{"zone": "a"}"#, &none).pick(&Call::default()), None);
+    }
+
+    #[test]
+    fn the_example_in_the_readme_is_accepted() {
+        assert_eq!(Bench::<ZoneAware>::new(example(include_str!("../README.md"))).err(), None);
     }
 
     #[test]
