@@ -39,7 +39,19 @@
 /// The kinds are [`Pick`](crate::Pick), [`Results`](crate::Results), [`Weights`](crate::Weights),
 /// [`Health`](crate::Health) and [`Filter`](crate::Filter); each can be there once in a module. All policies of a module
 /// are given the same configuration, and each must accept it. A module has one `policy!`, at the top of its crate, and
-/// no `proxy_wasm::main!`.
+/// no `proxy_wasm::main!`. A type that lacks the trait of a kind does not compile:
+///
+/// ```compile_fail,E0277
+/// # use waypost_policy::Policy;
+/// struct Mine;
+/// impl Policy for Mine {
+///     fn configure(_: &[u8]) -> Result<Self, String> {
+///         Ok(Self)
+///     }
+/// }
+/// waypost_policy::policy!(Mine: Pick);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! policy {
     ($($policy:ident: $first:ident $(+ $more:ident)*),+ $(,)?) => {

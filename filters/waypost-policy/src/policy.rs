@@ -8,6 +8,67 @@ use crate::{Call, Endpoint, Outcome, Snapshot};
 ///
 /// The functions that have a body here are called by the proxy as proxy-wasm describes; a policy that makes calls to
 /// services with [`proxy_wasm::hostcalls`] gets the answers by them.
+///
+/// This one asks a service every ten seconds for the version that calls shall go to, and counts the answers:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use waypost_policy::proxy_wasm::hostcalls;
+/// use waypost_policy::proxy_wasm::types::{BufferType, MetricType, Status};
+/// use waypost_policy::{Call, Endpoint, Pick, Policy, log};
+///
+/// struct Told {
+///     version: Option<String>,
+///     answers: u32,
+/// }
+///
+/// impl Policy for Told {
+///     fn configure(_: &[u8]) -> Result<Self, String> {
+///         let failed = |status: Status| format!("the proxy does not provide what this needs: {status:?}");
+///         hostcalls::set_tick_period(Duration::from_secs(10)).map_err(failed)?;
+///         let answers = hostcalls::define_metric(MetricType::Counter, "told_answers").map_err(failed)?;
+///         Ok(Self { version: None, answers })
+///     }
+///
+///     fn on_tick(&mut self) {
+///         let headers = vec![(":method", "GET"), (":path", "/version"), (":authority", "steering")];
+///         let call = hostcalls::dispatch_http_call("steering", headers, None, vec![], Duration::from_secs(1));
+///         if let Err(status) = call {
+///             log::warn!("steering cannot be called: {status:?}");
+///         }
+///     }
+///
+///     fn on_http_call_response(&mut self, _: u32, headers: usize, body_size: usize, _: usize) {
+///         let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size);
+///         if let (true, Ok(Some(body))) = (headers > 0, body) {
+///             self.version = String::from_utf8(body).ok();
+///             let _ = hostcalls::increment_metric(self.answers, 1);
+///         }
+///     }
+/// }
+///
+/// impl Pick for Told {
+///     fn pick(&mut self, endpoints: &[Endpoint], call: &Call) -> Option<usize> {
+///         let version = self.version.as_ref()?;
+///         (0..endpoints.len()).find(|&at| endpoints[at].version == *version && !call.is_tried(at))
+///     }
+/// }
+///
+/// // The test of it.
+/// use waypost_policy::testing::{Bench, endpoint, host};
+///
+/// let mut bench = Bench::<Told>::new("")?;
+/// bench.endpoints(&[endpoint("10.0.0.1:80"), Endpoint { version: "2".to_owned(), ..endpoint("10.0.0.2:80") }]);
+/// assert_eq!(bench.pick(&Call::default()), None);
+/// bench.policy().on_tick();
+/// assert_eq!(host(|host| host.calls[0].service.clone()), "steering");
+/// host(|host| host.set_buffer(BufferType::HttpCallResponseBody, b"2"));
+/// bench.policy().on_http_call_response(0, 1, 1, 0);
+/// assert_eq!(bench.pick(&Call::default()), Some(1));
+/// assert_eq!(host(|host| host.metrics.clone()), [("told_answers".to_owned(), 1)]);
+/// # Ok::<(), String>(())
+/// ```
 #[expect(unused_variables, reason = "the names of arguments are documentation here")]
 pub trait Policy: Sized + 'static {
     /// Makes the policy of its configuration, which is as the operator wrote it, in JSON; [`config::read`] reads it.

@@ -35,7 +35,7 @@ mod symbols;
 use std::time::Duration;
 
 pub use encode::{encode_endpoints, encode_snapshot};
-pub use host::{Answered, Host, host};
+pub use host::{Answered, Called, Host, host};
 pub(crate) use host::{in_flight, is_tried, set_reason};
 
 use crate::{Call, Endpoint, Health, Load, Outcome, Pick, Policy, Results, Snapshot, Verdict, Weights};

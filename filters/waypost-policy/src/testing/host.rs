@@ -26,6 +26,9 @@ pub struct Host {
     pub shared: BTreeMap<String, (Vec<u8>, u32)>,
     /// Metrics by name, in the order in which they were defined.
     pub metrics: Vec<(String, u64)>,
+    /// The HTTP calls that were made, each with its place in this list as its token. A test gives the answer: it sets
+    /// headers and body with [`Host::set_headers`] and [`Host::set_buffer`] and calls what receives it.
+    pub calls: Vec<Called>,
     /// What the filter answered by itself.
     pub answered: Option<Answered>,
     /// Headers and trailers; see [`Host::set_headers`].
@@ -45,6 +48,19 @@ pub struct Answered {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Its body, or the message that goes with the gRPC status.
     pub body: Vec<u8>,
+}
+
+/// An HTTP call to a service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Called {
+    /// The name of the service.
+    pub service: String,
+    /// Its headers.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// How long an answer is waited for, in milliseconds.
+    pub timeout: u32,
 }
 
 impl Host {

@@ -1,12 +1,12 @@
-//! proxy-wasm's functions, answered by this thread's [`Host`](super::Host). What it does not have (queues, calls to
-//! services, streams) fails with proxy-wasm's status 10, upon which the crate `proxy-wasm` panics or reports it.
+//! proxy-wasm's functions, answered by this thread's [`Host`](super::Host). What it does not have (queues,
+//! gRPC calls and streams) fails with proxy-wasm's status 10, upon which the crate `proxy-wasm` panics or reports it.
 #![expect(unsafe_code, reason = "proxy-wasm declares these functions with pointers, and the linker finds them by name")]
 
 use std::slice;
 
 use proxy_wasm::types::LogLevel;
 
-use super::host::{Answered, Host, host};
+use super::host::{Answered, Called, Host, host};
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
@@ -234,17 +234,27 @@ provide! {
     }
 
     fn proxy_http_call(
-        _upstream: *const u8,
-        _upstream_size: usize,
-        _headers: *const u8,
-        _headers_size: usize,
-        _body: *const u8,
-        _body_size: usize,
+        service: *const u8,
+        service_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
         _trailers: *const u8,
         _trailers_size: usize,
-        _timeout: u32,
-        _token: *mut u32,
-    ) { INTERNAL_FAILURE }
+        timeout: u32,
+        token: *mut u32,
+    ) {
+        let service = text(service, service_size);
+        let headers = decode(bytes(headers, headers_size));
+        let body = bytes(body, body_size).to_vec();
+        *token = host(|host| {
+            host.calls.push(Called { service, headers, body, timeout });
+            (host.calls.len() - 1) as u32
+        });
+        OK
+    }
+
     fn proxy_grpc_call(
         _upstream: *const u8,
         _upstream_size: usize,
