@@ -15,7 +15,11 @@ setup-test: ## install what the tests need
 	@$(SETUP)/build.sh
 	@$(SETUP)/etcd.sh
 	@$(SETUP)/clients.sh
+	@$(SETUP)/filters.sh
 	@$(SETUP)/guests.sh
+
+filters: ## build the modules to filters/target/modules
+	@$(SETUP)/filters.sh
 
 test: setup-test ## install what the tests need, and run them
 	cargo test --locked
@@ -31,4 +35,4 @@ lint: ## formatting, clippy and docs with warnings as errors, every feature alon
 	@$(SETUP)/build.sh
 	@$(SETUP)/lint.sh
 
-.PHONY: help setup-demo demo setup-test test setup-interop interop lint
+.PHONY: help setup-demo demo setup-test filters test setup-interop interop lint
