@@ -14,7 +14,7 @@ use super::{Header, Operation};
 pub(super) async fn run(inner: Weak<Inner>, every: Duration) {
     loop {
         if let Some(inner) = inner.upgrade() {
-            let client = Client { inner };
+            let client = Client::of(inner);
             if let Err(error) = client.sync().await {
                 tracing::debug!(client = %client.name(), %error, "the members of the cluster could not be asked for");
             }

@@ -26,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod outage;
 mod readme;
+mod registering;
 mod routing;
 mod scenarios;
 mod tidy;
