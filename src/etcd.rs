@@ -18,6 +18,7 @@ mod types;
 mod watch;
 
 pub use client::Client;
+pub(crate) use client::prefix_end;
 pub use config::{Config, DEFAULT_CLIENT, Tls, read_clients};
 pub use error::{Cause, Error};
 pub use lease::LeaseStatus;

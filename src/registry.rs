@@ -8,12 +8,15 @@ mod boottime;
 mod clip;
 mod closing;
 mod config;
+mod contender;
+mod election;
 mod error;
 mod follow;
 pub mod format;
 mod instance;
 mod keeper;
 mod lease;
+mod lock;
 mod registration;
 mod session;
 
@@ -22,11 +25,13 @@ use std::sync::Arc;
 pub(crate) use clip::clip;
 pub(crate) use closing::{Closer, Closing};
 pub use config::{Config, Retry};
+pub use election::{Elections, Leader, Leadership};
 pub use error::{Error, Loss};
 pub(crate) use follow::{Heard, follow};
 pub use instance::{Address, AddressError, Instance, Protocol};
 pub use keeper::Status;
 pub use lease::{KeptLease, Leases};
+pub use lock::{Lock, LockStatus, Locks, Place};
 pub use registration::{Entry, Registering, Registration};
 
 use crate::etcd::Client;
@@ -64,6 +69,16 @@ impl Registry {
     /// Leases.
     pub fn leases(&self) -> Leases {
         Leases(self.clone())
+    }
+
+    /// Locks.
+    pub fn locks(&self) -> Locks {
+        Locks::new(self.clone())
+    }
+
+    /// Elections.
+    pub fn elections(&self) -> Elections {
+        Elections::new(self.clone())
     }
 
     fn closing(&self) -> Closing {

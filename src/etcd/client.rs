@@ -243,7 +243,7 @@ impl Client {
 }
 
 /// The first key behind all keys that begin with `prefix`.
-pub(super) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < 0xff {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Error;
 use crate::config::{self, Section};
 
 /// The section `registry`: how programs and people register, lock and lead.
@@ -79,6 +80,23 @@ impl Retry {
             section.error("multiplier", format!("must be a number from 1 to 100, is `{}`", retry.multiplier));
         }
         retry
+    }
+
+    /// Does something until it is done, or has failed too often, or in a way that trying again does not mend.
+    pub(super) async fn attempt<T, F>(&self, mut act: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut failures = 0;
+        loop {
+            match act().await {
+                Err(error) if error.is_retryable() && failures < self.max => {
+                    failures += 1;
+                    tokio::time::sleep(self.wait(failures, fastrand::f64())).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// How long to wait after so many failures, the first being 1; `chance` is from 0 to 1.

@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// Ends it, and waits until what is to become of the lease has.
-    pub(super) async fn end(mut self) -> Result<(), Error> {
+    pub(super) async fn end(&mut self) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
         // A task that has ended already has lost the lease: nothing is left to be done.
         if let Some(end) = self.end.take()
@@ -139,7 +139,10 @@ async fn keep(
             () = closing.closed() => break None,
             loss = shared.lost() => {
                 tracing::debug!(lease = format!("{lease:x}"), %loss, "a lease is no longer kept alive");
-                break ended.await.ok();
+                break tokio::select! {
+                    ended = &mut ended => ended.ok(),
+                    () = closing.closed() => None,
+                };
             }
             () = boottime::sleep_until(deadline) => shared.lose(Loss::Expired(shared.ttl)),
             (sent, renewed) = renew(&prompt, lease, wait) => match renewed {

@@ -24,6 +24,7 @@ mod health;
 mod http;
 mod lifecycle;
 mod limits;
+mod locking;
 mod outage;
 mod readme;
 mod registering;
