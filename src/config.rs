@@ -20,6 +20,7 @@ pub use effective::Effective;
 pub use error::{Error, Errors, Place};
 pub use secret::Secret;
 pub use section::Section;
+pub use units::{parse_duration, show_duration};
 
 /// Where values come from, strongest first. Not `Debug`, for it may hold secrets in the clear.
 #[derive(Clone, Default)]

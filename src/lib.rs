@@ -8,9 +8,10 @@
 //! * [`cli`]: the command line;
 //! * [`admin`], [`proxy`]: what listens;
 //! * [`health`], [`balance`]: which endpoints work, and which of them takes a call;
-//! * [`upstream`], [`route`]: connections to endpoints, and which service a request is for;
+//! * [`upstream`], [`route`], [`discovery`]: connections to endpoints, which service a request is for, and what programs
+//!   learn of instances;
 //! * [`table`]: what is registered, kept current by watching etcd;
-//! * [`registry`]: instances and the formats in which they are registered;
+//! * [`registry`]: instances and the formats in which they are registered; registrations, leases, locks, elections;
 //! * [`etcd`]: the connection to etcd; [`embedded`]: an etcd for development, in memory.
 //!
 //! [`config`] and [`telemetry`] stand below all of them.
@@ -22,6 +23,7 @@ pub mod balance;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+pub mod discovery;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod etcd;

@@ -5,6 +5,7 @@
 //! tells whether that went well.
 
 mod boottime;
+mod centre;
 mod clip;
 mod closing;
 mod config;
@@ -22,6 +23,7 @@ mod session;
 
 use std::sync::Arc;
 
+pub use centre::{Centre, Values};
 pub(crate) use clip::clip;
 pub(crate) use closing::{Closer, Closing};
 pub use config::{Config, Retry};
@@ -79,6 +81,11 @@ impl Registry {
     /// Elections.
     pub fn elections(&self) -> Elections {
         Elections::new(self.clone())
+    }
+
+    /// Plain keys and values.
+    pub fn centre(&self) -> Centre {
+        Centre::new(self.clone())
     }
 
     fn closing(&self) -> Closing {

@@ -7,7 +7,7 @@ use crate::config::Section;
 use crate::proxy::Services;
 use crate::table::Prefix;
 use crate::telemetry::LogConfig;
-use crate::{admin, etcd, proxy, route, table};
+use crate::{admin, etcd, proxy, registry, route, table};
 
 /// Keys that a running process does not take over, each with all below it: what they stand for is made at its start.
 const FIXED: &[&str] = &["proxy.listen", "proxy.workers", "proxy.max_connections", "admin", "log.format"];
@@ -23,6 +23,8 @@ pub struct Settings {
     pub etcd: BTreeMap<String, etcd::Config>,
     /// List `prefixes`; each names a client of `etcd`. Never empty.
     pub prefixes: Vec<Prefix>,
+    /// Section `registry`.
+    pub registry: registry::Config,
     /// Section `table`.
     pub table: table::Config,
     /// Section `routing`.
@@ -51,6 +53,7 @@ impl Settings {
             admin,
             etcd,
             prefixes,
+            registry: section.section("registry", registry::Config::read),
             table: section.section("table", table::Config::read),
             routing: section.section("routing", route::Config::read),
             services: section.section("services", Services::read),

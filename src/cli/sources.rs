@@ -38,12 +38,17 @@ pub(super) struct Given {
     set: Vec<(String, String)>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as key=value, such as proxy.workers=4")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
 impl Given {
+    /// The part that concerns commands which only talk to etcd.
+    pub(super) fn of(config: Option<PathBuf>, etcd: Option<String>, log: String, set: Vec<(String, String)>) -> Self {
+        Given { config, etcd, log: Some(log), set, ..Given::default() }
+    }
+
     fn arguments(self) -> Vec<Argument> {
         let argument = |flag: &str, key: &str, value| Argument { flag: flag.into(), key: key.into(), value };
         // JSON is YAML, and quotes what needs it.

@@ -96,7 +96,9 @@ impl Observer {
         let retry = self.elections.registry.config().retry.clone();
         let mut failures = 0;
         loop {
-            if self.known.is_some()
+            // After a failure the same is asked again, or what was heard would be forgotten.
+            if failures == 0
+                && self.known.is_some()
                 && let Some(events) = &mut self.events
             {
                 events.next().await;

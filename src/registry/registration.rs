@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::config::with_slash;
 use super::format::{Decoded, Decoder, FormatName};
 use super::keeper::{self, Command, Status, Values};
-use super::{Address, Error, Instance, Protocol, Registry};
+use super::{Address, AddressError, Error, Instance, Protocol, Registry};
 use crate::etcd::KeyValue;
 
 /// The name of what has ended, in errors.
@@ -39,19 +39,18 @@ impl Registry {
     /// ```
     pub fn register(&self, service: &str, id: &str, address: &str) -> Registering {
         let address: Result<Address, _> = address.parse();
-        let instance =
-            address.map_err(|error| Error::invalid("the address", error.to_string())).map(|address| Instance {
-                service: service.to_owned(),
-                id: id.to_owned(),
-                address,
-                weight: 1,
-                version: String::new(),
-                zone: String::new(),
-                tags: Vec::new(),
-                protocol: None,
-                tls: None,
-                metadata: self.config().metadata.clone(),
-            });
+        let instance = address.map(|address| Instance {
+            service: service.to_owned(),
+            id: id.to_owned(),
+            address,
+            weight: 1,
+            version: String::new(),
+            zone: String::new(),
+            tags: Vec::new(),
+            protocol: None,
+            tls: None,
+            metadata: self.config().metadata.clone(),
+        });
         Registering { registry: self.clone(), instance, format: FormatName::Go, ttl: self.config().ttl }
     }
 
@@ -148,7 +147,7 @@ fn says(read: &Instance, meant: &Instance) -> bool {
 #[must_use = "nothing is registered until this is awaited"]
 pub struct Registering {
     registry: Registry,
-    instance: Result<Instance, Error>,
+    instance: Result<Instance, AddressError>,
     format: FormatName,
     ttl: Duration,
 }
@@ -208,11 +207,23 @@ impl Registering {
         self
     }
 
+    /// The key and the value that would be written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::entry`].
+    pub fn entry(&self) -> Result<Entry, Error> {
+        match &self.instance {
+            Ok(instance) => self.registry.entry(instance, self.format),
+            Err(error) => Err(Error::invalid("the address", error.to_string())),
+        }
+    }
+
     async fn register(self) -> Result<Registration, Error> {
-        let instance = self.instance?;
-        let entry = self.registry.entry(&instance, self.format)?;
+        let entry = self.entry()?;
         let registration = self.registry.register_all([entry], self.ttl).await?;
-        Ok(Registration { instance: Some((self.registry, instance, self.format)), ..registration })
+        let instance = self.instance.ok().map(|instance| (self.registry, instance, self.format));
+        Ok(Registration { instance, ..registration })
     }
 }
 

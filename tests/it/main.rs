@@ -9,6 +9,7 @@ mod answers;
 mod balancing;
 mod calls;
 mod clients;
+mod commands;
 mod contract;
 mod contract_local;
 mod curl;

@@ -10,7 +10,7 @@ const TIERS: [&[&str]; 9] = [
     &["admin", "proxy", "channel"],
     &["health", "balance"],
     &["wasm"],
-    &["upstream", "route"],
+    &["upstream", "route", "discovery"],
     &["table"],
     &["registry"],
     &["etcd", "embedded"],
