@@ -6,6 +6,7 @@
 //! Modules import downwards only, in the order of this list (a test holds it):
 //!
 //! * [`cli`]: the command line;
+//! * [`manager`]: the entry for programs that use this crate as a library;
 //! * [`admin`], [`proxy`]: what listens;
 //! * [`health`], [`balance`]: which endpoints work, and which of them takes a call;
 //! * [`upstream`], [`route`], [`discovery`]: connections to endpoints, which service a request is for, and what programs
@@ -29,6 +30,7 @@ pub mod embedded;
 pub mod etcd;
 #[cfg(feature = "calls")]
 pub mod health;
+pub mod manager;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod registry;
@@ -38,3 +40,6 @@ pub mod table;
 pub mod telemetry;
 #[cfg(feature = "calls")]
 pub mod upstream;
+
+pub use manager::Manager;
+pub use registry::Error;

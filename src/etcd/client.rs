@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{DeleteOptions, GetOptions, PutOptions};
+use tokio::sync::Semaphore;
 
 use super::connect::Dialer;
 use super::error::{Cause, Error};
@@ -30,6 +31,7 @@ pub struct Client {
 pub(super) struct Inner {
     pub(super) dialer: Dialer,
     pub(super) members: Members,
+    active: Semaphore,
 }
 
 impl Client {
@@ -37,8 +39,8 @@ impl Client {
     /// runtime if `auto_sync` is on.
     pub fn new(name: &str, config: Config, metrics: Metrics) -> Self {
         let members = Members::new(&config.endpoints);
-        let auto_sync = config.auto_sync;
-        let inner = Arc::new(Inner { dialer: Dialer { client: name.into(), config, metrics }, members });
+        let (auto_sync, active) = (config.auto_sync, Semaphore::new(config.max_active));
+        let inner = Arc::new(Inner { dialer: Dialer { client: name.into(), config, metrics }, members, active });
         if let Some(every) = auto_sync {
             tokio::spawn(sync::run(Arc::downgrade(&inner), every));
         }
@@ -186,6 +188,8 @@ impl Client {
         F: Fn(etcd_client::Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
+        // It is never closed, so this is an error never.
+        let _permit = self.inner.active.acquire().await;
         self.somewhere(|member| self.call_at(member, operation, &call)).await
     }
 

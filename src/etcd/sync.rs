@@ -44,7 +44,7 @@ impl Client {
         let cluster = Header::from(response.header.unwrap_or_default()).cluster;
         let advertised: Vec<String> =
             response.members.into_iter().filter(|member| !member.is_learner).flat_map(|m| m.client_ur_ls).collect();
-        let Inner { dialer, members } = &*self.inner;
+        let Inner { dialer, members, .. } = &*self.inner;
         members.retain(|url| advertised.iter().any(|advertised| advertised == url));
         let known = members.urls();
         for url in advertised {

@@ -26,6 +26,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod locking;
+mod managing;
 mod outage;
 mod readme;
 mod registering;
