@@ -1,11 +1,20 @@
-//! The admin server: metrics, and whether the process lives and is ready. It reads what others say of themselves and
-//! changes nothing.
+//! The admin server: the dashboard, metrics, and whether the process lives and is ready. It reads what others say of
+//! themselves.
 
+mod api;
+mod assets;
+mod dashboard;
 mod health;
+mod history;
 mod host;
 mod listener;
+mod members;
+mod page;
+mod security;
+mod show;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -15,16 +24,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{self, Request};
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::extract;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use self::dashboard::{InForce, ServiceFacts, Sources};
+pub use self::history::Calls;
+
+use self::dashboard::Dashboard;
 use crate::config::Section;
-use crate::health::Health;
 use crate::telemetry::Registry;
 
 /// How long answers under way may take when the server ends.
@@ -57,8 +68,15 @@ pub struct State {
     pub registry: Registry,
     /// Asked at each request for `/readyz`; must not block.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
-    /// What `/health` shows, and who takes orders.
-    pub health: Health,
+    /// What the dashboard shows.
+    pub sources: Sources,
+}
+
+/// A server that runs.
+struct Running {
+    registry: Registry,
+    readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    dashboard: Arc<Dashboard>,
 }
 
 /// Whether calls can be routed: after the first complete list of every prefix, and from then on, because the last
@@ -124,53 +142,24 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
     }
 }
 
-fn router(state: State, local: SocketAddr) -> Router {
-    Router::new()
-        .route("/", get(index))
+fn router(State { registry, readiness, sources }: State, local: SocketAddr) -> Router {
+    let running = Arc::new(Running { registry, readiness, dashboard: Dashboard::start(sources) });
+    let router = Router::new()
+        .route("/", get(api::page))
+        .route("/services", get(api::page))
+        .route("/service", get(api::page))
+        .route("/api/v1/{view}", get(api::json))
+        .route("/static/{name}", get(assets::file))
         .route("/metrics", get(metrics))
         .route("/healthz", get("ok\n"))
         .route("/readyz", get(ready))
         .route("/health", get(health::page).post(health::order))
-        .with_state(Arc::new(state))
-        .layer(middleware::from_fn(move |request, next| guard(local, request, next)))
-}
-
-/// What holds for every request, whatever its path.
-async fn guard(local: SocketAddr, request: Request, next: Next) -> Response {
-    if !host::is_ours(&request, local) {
-        let text = "This server answers only to localhost and loopback addresses, so that no web page can read it.\n";
-        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
-    }
-    let acts = *request.method() == Method::POST && request.uri().path() == "/health";
-    if !acts && !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
-    }
-    // A page in a browser names where it comes from. There is none of ours yet that acts.
-    if acts && request.headers().contains_key(header::ORIGIN) {
-        return (StatusCode::FORBIDDEN, "Pages in a browser may not give orders here.\n").into_response();
-    }
-    let mut response = next.run(request).await;
-    // All that is here is of this moment, and none of it is a page that a browser should guess the type of.
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    response
-}
-
-async fn index() -> &'static str {
-    concat!(
-        "Waypost ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\n",
-        "/metrics  metrics for Prometheus\n",
-        "/healthz  200 as long as the process lives\n",
-        "/readyz   200 once every prefix was listed, with what is known of each\n",
-        "/health   the state of each endpoint, and why; orders are POSTed here\n",
-    )
+        .with_state(running);
+    security::guarded(router, local)
 }
 
 /// The page is valid in both formats; who does not ask for OpenMetrics gets it under the older name, as does a browser.
-async fn metrics(extract::State(state): extract::State<Arc<State>>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(extract::State(state): extract::State<Arc<Running>>, headers: HeaderMap) -> impl IntoResponse {
     let asked = headers.get_all(header::ACCEPT).iter();
     let open =
         asked.filter_map(|value| value.to_str().ok()).any(|value| value.contains("application/openmetrics-text"));
@@ -182,7 +171,7 @@ async fn metrics(extract::State(state): extract::State<Arc<State>>, headers: Hea
     ([(header::CONTENT_TYPE, kind)], state.registry.encode())
 }
 
-async fn ready(extract::State(state): extract::State<Arc<State>>) -> impl IntoResponse {
+async fn ready(extract::State(state): extract::State<Arc<Running>>) -> impl IntoResponse {
     let readiness = (state.readiness)();
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, readiness.text())

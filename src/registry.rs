@@ -3,6 +3,7 @@
 mod clip;
 pub mod format;
 mod instance;
+pub mod queue;
 
 pub(crate) use clip::clip;
 pub use instance::{Address, AddressError, Instance, Protocol};

@@ -16,6 +16,7 @@ use super::process::{self, Error, Stop, listen};
 use super::sources::Given;
 use super::{Failure, Outcome, Reloader, Settings, Sources};
 use crate::admin::{self, PrefixReadiness, Readiness};
+use crate::config::Effective;
 use crate::etcd::{self, Client};
 use crate::health::{self, Health, ServiceSettings};
 use crate::proxy::{self, Proxy};
@@ -71,7 +72,10 @@ pub(super) async fn serve(
     let (health, _judging) = health::start(table.clone(), judging(&now), &registry);
     let proxy = Proxy::start(data, carrying(&now, &table, &health), &table, &registry)?;
     let (end_admin, admin_ends) = oneshot::channel::<()>();
-    let state = admin::State { registry, readiness: readiness(table.clone()), health: health.clone() };
+    let (started, effective) = (Instant::now(), reloader.effective());
+    let (shown, in_force) = watch::channel(Arc::new(showing(&now, &effective, &clients, started)));
+    let sources = admin::Sources { table: table.clone(), health: health.clone(), calls: calls(&proxy), in_force };
+    let state = admin::State { registry, readiness: readiness(table.clone()), sources };
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state, async { drop(admin_ends.await) }).await {
             tracing::error!(%error, "the admin server has ended; calls go on");
@@ -95,6 +99,7 @@ pub(super) async fn serve(
                     tasks.reconfigure(clients.sources(&now), now.table.clone()).await;
                     health.reconfigure(judging(&now)).await;
                     proxy.reconfigure(carrying(&now, &table, &health));
+                    shown.send_replace(Arc::new(showing(&now, &effective, &clients, started)));
                 }
             }
         }
@@ -145,6 +150,40 @@ fn judging(settings: &Settings) -> health::Settings {
     health::Settings { of: Box::new(of) }
 }
 
+/// What the dashboard shows of the settings.
+fn showing(
+    settings: &Settings,
+    effective: &watch::Receiver<Effective>,
+    clients: &Clients,
+    started: Instant,
+) -> admin::InForce {
+    let services = settings.services.clone();
+    admin::InForce {
+        text: effective.borrow().to_string(),
+        routing: settings.routing.clone(),
+        services: Box::new(move |name| {
+            let proxy::Service { balancer, health, .. } = services.of(name);
+            (*balancer, health.clone())
+        }),
+        clients: clients.watching(settings),
+        started,
+    }
+}
+
+/// What the dashboard shows of calls.
+fn calls(proxy: &Proxy) -> Box<dyn Fn() -> BTreeMap<Arc<str>, admin::Calls> + Send + Sync> {
+    let counts = proxy.counts();
+    Box::new(move || {
+        let calls = |proxy::Calls { latency, outcomes }: proxy::Calls| {
+            let sum =
+                |which: &dyn Fn(&str) -> bool| outcomes.iter().filter(|(name, _)| which(name)).map(|(_, n)| n).sum();
+            let unanswered = sum(&|name| !["answered", "cancelled"].contains(&name));
+            admin::Calls { latency, ended: sum(&|_| true), unanswered }
+        };
+        counts.calls().into_iter().map(|(name, counted)| (name, calls(counted))).collect()
+    })
+}
+
 /// Counts what came of reading the configuration again.
 struct Reloads(Family<[(&'static str, &'static str); 1], Counter>);
 
@@ -189,6 +228,12 @@ impl Clients {
             Some(Source { prefix: prefix.clone(), client })
         };
         settings.prefixes.iter().filter_map(source).collect()
+    }
+
+    /// The clients that prefixes are watched with.
+    fn watching(&self, settings: &Settings) -> Vec<Client> {
+        let watches = |name: &str| settings.prefixes.iter().any(|prefix| prefix.client == name);
+        self.clients.iter().filter(|(name, _)| watches(name)).map(|(_, client)| client.clone()).collect()
     }
 }
 

@@ -31,6 +31,10 @@ pub enum Operation {
     LeaseKeepAlive,
     /// Ending a lease.
     LeaseRevoke,
+    /// Asking what is left of a lease.
+    LeaseTimeToLive,
+    /// Asking a member how it is.
+    Status,
 }
 
 impl fmt::Display for Operation {
@@ -45,6 +49,8 @@ impl fmt::Display for Operation {
             Operation::LeaseGrant => "lease_grant",
             Operation::LeaseKeepAlive => "lease_keep_alive",
             Operation::LeaseRevoke => "lease_revoke",
+            Operation::LeaseTimeToLive => "lease_time_to_live",
+            Operation::Status => "status",
         })
     }
 }

@@ -1,0 +1,173 @@
+//! What the dashboard is made of: hands on what the other planes say of themselves, and what it keeps in mind itself. It
+//! reads; nothing that carries calls waits for it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::history::{self, Calls, History};
+use super::members::Members;
+use super::page::{self, Page, Piece};
+use super::show::Seconds;
+use super::view::{self, Facts, Query};
+use crate::balance::Balancer;
+use crate::etcd::Client;
+use crate::health::{self, Health};
+use crate::route;
+use crate::table::Table;
+
+/// What holds for a service.
+pub type ServiceFacts = (Balancer, Arc<health::Config>);
+
+/// The configuration that holds now.
+pub struct InForce {
+    /// All of it as text, secrets masked.
+    pub text: String,
+    /// How services are found from requests.
+    pub routing: route::Config,
+    /// Asked by service name; must not block.
+    pub services: Box<dyn Fn(&str) -> ServiceFacts + Send + Sync>,
+    /// The clients that prefixes are watched with.
+    pub clients: Vec<Client>,
+    /// When the process started.
+    pub started: Instant,
+}
+
+/// What is to be shown.
+pub struct Sources {
+    /// What is registered.
+    pub table: Table,
+    /// Who works, and who takes orders.
+    pub health: Health,
+    /// What was counted of each service; must not block.
+    pub calls: Box<dyn Fn() -> BTreeMap<Arc<str>, Calls> + Send + Sync>,
+    /// The configuration in force.
+    pub in_force: watch::Receiver<Arc<InForce>>,
+}
+
+/// The dashboard. Its tasks end when it is dropped.
+pub(super) struct Dashboard {
+    pub(super) sources: Sources,
+    history: Mutex<History>,
+    members: Members,
+}
+
+/// What an address leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) path: String,
+    pub(super) query: Query,
+}
+
+/// A view as it is wanted.
+pub(super) enum Wanted<'a> {
+    Page(&'a mut Page),
+    Json(&'a mut serde_json::Value),
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InForce").finish_non_exhaustive()
+    }
+}
+
+impl InForce {
+    pub(super) fn service(&self, name: &str) -> ServiceFacts {
+        (self.services)(name)
+    }
+
+    pub(super) fn uptime(&self, now: Instant) -> Seconds {
+        now.saturating_duration_since(self.started).into()
+    }
+}
+
+impl Dashboard {
+    pub(super) fn start(sources: Sources) -> Arc<Self> {
+        let dashboard = Arc::new(Dashboard { sources, history: Mutex::default(), members: Members::default() });
+        let weak = Arc::downgrade(&dashboard);
+        tokio::spawn(async move {
+            let mut ticks = interval(history::STEP);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            loop {
+                ticks.tick().await;
+                let Some(dashboard) = weak.upgrade() else { return };
+                dashboard.sample();
+            }
+        });
+        let weak = Arc::downgrade(&dashboard);
+        tokio::spawn(async move {
+            while let Some(dashboard) = weak.upgrade() {
+                let clients = dashboard.sources.in_force.borrow().clients.clone();
+                dashboard.members.look(&clients).await;
+                drop(dashboard);
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        });
+        dashboard
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at all counters.
+    pub(super) fn sample(&self) {
+        let calls = (self.sources.calls)();
+        let slots = self.sources.table.slots();
+        self.history().sample(&calls, slots.iter().map(|(name, slot)| (name, slot.endpoints())));
+    }
+
+    fn facts<'a>(&self, history: &'a History) -> Facts<'a> {
+        let Sources { table, health, in_force, .. } = &self.sources;
+        let mut services: Vec<_> = table.slots().iter().map(|(name, slot)| (name.clone(), slot.endpoints())).collect();
+        services.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Facts {
+            now: Instant::now(),
+            wall: SystemTime::now(),
+            services,
+            prefixes: table.prefixes(),
+            health: health.services(),
+            in_force: in_force.borrow().clone(),
+            history,
+        }
+    }
+
+    /// Makes a view; false if there is no such page. Gives the line at the top too.
+    pub(super) fn view(&self, target: &Target, wanted: Wanted<'_>) -> Option<Piece> {
+        let history = self.history();
+        let facts = self.facts(&history);
+        let attention = view::attention::attention(&facts);
+        let status = page::status(&facts.status(attention.len()));
+        let query = &target.query;
+        match &*target.path {
+            "/" => {
+                let view = view::overview::overview(&facts, attention, self.members.known());
+                wanted.take(&view, || page::overview(&view));
+            }
+            "/services" => {
+                let view = view::services::services(&facts, query);
+                wanted.take(&view, || page::services(&view, query));
+            }
+            "/service" => match view::service::service(&facts, query) {
+                Some(view) => wanted.take(&view, || page::service(&view, query)),
+                None => wanted.take(&serde_json::Value::Null, || page::missing(&query.name)),
+            },
+            _ => return None,
+        }
+        Some(status)
+    }
+}
+
+impl Wanted<'_> {
+    fn take(self, view: &impl serde::Serialize, page: impl FnOnce() -> Page) {
+        match self {
+            Wanted::Page(place) => *place = page(),
+            // Nothing in a view can fail to be written: no map has keys that are no text.
+            Wanted::Json(place) => *place = serde_json::to_value(view).unwrap_or_default(),
+        }
+    }
+}

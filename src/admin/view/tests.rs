@@ -1,0 +1,200 @@
+//! Views and pages of tables that are made up: what they say, in which order, and that no name in them is markup.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+use crate::admin::dashboard::{Dashboard, Target, Wanted};
+use crate::admin::page::Page;
+use crate::admin::tests::{endpoints, sources};
+use crate::health::{EndpointHealth, State};
+use crate::table::{Slot, Table, Unreadable};
+use crate::telemetry::Registry;
+
+/// Names that anybody who may write to etcd can choose.
+fn hostile() -> [String; 4] {
+    [
+        "<script>alert(1)</script>".to_owned(),
+        "\"onmouseover='x' &amp; {{7*7}}".to_owned(),
+        "\u{202e}gnp.exe\u{7}\n".to_owned(),
+        "x".repeat(10_000),
+    ]
+}
+
+fn prefix(error: Option<&str>) -> PrefixStatus {
+    PrefixStatus {
+        client: "default".into(),
+        prefix: "/services/".into(),
+        revision: 7,
+        age: Some(Duration::from_secs(1)),
+        listed: true,
+        watching: true,
+        watch_restarts: 0,
+        relists: BTreeMap::new(),
+        instances: 3,
+        doubted: 0,
+        unreadable: [].into(),
+        error: error.map(str::to_owned),
+    }
+}
+
+fn table(services: &[(&str, &[u32])]) -> Table {
+    let table = Table::new();
+    let slots = services.iter().map(|(name, weights)| {
+        let slot = Arc::new(Slot::new(name));
+        slot.replace(Arc::new(endpoints(name, weights)));
+        (slot.service().clone(), slot)
+    });
+    table.publish(slots.collect::<HashMap<_, _>>());
+    table
+}
+
+/// A page of this table, and the same as JSON.
+async fn show(table: &Table, path: &str, query: Query) -> (Page, serde_json::Value) {
+    let (sources, _judging) = sources(table.clone(), &Registry::default());
+    let dashboard = Dashboard::start(sources);
+    let (mut page, mut json) = (Page::default(), serde_json::Value::Null);
+    let target = Target { path: path.to_owned(), query };
+    dashboard.view(&target, Wanted::Page(&mut page)).unwrap();
+    dashboard.view(&target, Wanted::Json(&mut json)).unwrap();
+    (page, json)
+}
+
+fn named(name: &str) -> Query {
+    Query { name: name.to_owned(), ..Query::default() }
+}
+
+/// The pieces of a page as one text.
+fn html(page: &Page) -> String {
+    page.before.iter().chain(&page.rows).chain(&page.after).map(|piece| piece.html.as_str()).collect()
+}
+
+#[tokio::test]
+async fn no_name_is_markup_and_none_fills_a_page() {
+    for name in hostile() {
+        let table = table(&[(&name, &[1])]);
+        for (path, query) in [("/", Query::default()), ("/services", Query::default()), ("/service", named(&name))] {
+            let (page, _) = show(&table, path, query).await;
+            let status = page.before.first().unwrap();
+            let document = page.document(status, path);
+            assert!(!document.contains("<script>") && !document.contains("onmouseover='"), "{document}");
+            // A field that nobody sees, and links, have the whole name, or they would lead nowhere.
+            let shown = document.lines().filter(|line| !line.contains("type=\"hidden\"")).collect::<String>();
+            assert!(!shown.contains(['\u{202e}', '\u{7}']), "{shown:?}");
+            assert!(document.len() < 8_000 + 12 * name.len(), "{}", document.len());
+        }
+        let (page, _) = show(&table, "/service", named(&format!("{name}?"))).await;
+        assert!(page.missing && !html(&page).contains("<script>"));
+        let query = Query { q: name.clone(), sort: name.clone(), ..Query::default() };
+        let (page, _) = show(&table, "/services", query.clone()).await;
+        assert!(!page.document(&page.before[0], "/services").contains("<script>"));
+    }
+}
+
+#[tokio::test]
+async fn the_words_of_a_registration_are_text_too() {
+    let table = table(&[("a", &[1])]);
+    let slot = table.slot("a").unwrap();
+    let mut endpoint = slot.endpoints()[0].clone();
+    let mut instance = (*endpoint.instance).clone();
+    let evil = "<img src=x onerror=alert(1)>".to_owned();
+    (instance.id, instance.version, instance.zone) = (evil.clone(), evil.clone(), evil.clone());
+    instance.tags.push(evil.clone());
+    instance.metadata.insert(evil.clone(), evil.clone());
+    endpoint.instance = Arc::new(instance);
+    slot.replace(Arc::new(Endpoints::new(vec![endpoint])));
+    let (page, json) = show(&table, "/service", named("a")).await;
+    assert!(!html(&page).contains("<img"), "{}", html(&page));
+    assert_eq!(html(&page).matches("&#60;img").count(), 7, "{}", html(&page));
+    assert_eq!(json["endpoints"]["rows"][0]["zone"], evil);
+}
+
+#[tokio::test]
+async fn rows_are_narrowed_sorted_and_cut() {
+    let weights: Vec<u32> = (1..=200).collect();
+    let table = table(&[("a", &weights)]);
+    let query = Query { q: "zone:b".to_owned(), sort: "-weight".to_owned(), ..named("a") };
+    let (page, json) = show(&table, "/service", query.clone()).await;
+    let endpoints = &json["endpoints"];
+    assert_eq!((&endpoints["all"], &endpoints["matching"]), (&200.into(), &100.into()));
+    assert_eq!((endpoints["rows"].as_array().unwrap().len(), page.rows.len()), (50, 50));
+    assert_eq!(endpoints["rows"][0]["address"], "10.0.0.200:80");
+    let document = page.document(&page.before[0], "/service?name=a");
+    for part in ["aria-sort=\"descending\"", "50 of 100 shown", "?name=a&#38;q=zone%3Ab&#38;sort=-weight&#38;limit=150"]
+    {
+        assert!(document.contains(part), "{part} is not in\n{document}");
+    }
+    let (page, _) = show(&table, "/service", Query { limit: Some(150), ..query }).await;
+    assert_eq!(page.rows.len(), 100);
+}
+
+#[tokio::test]
+async fn shares_add_up_and_states_have_reasons() {
+    let table = table(&[("a", &[1, 3])]);
+    let endpoints = table.slot("a").unwrap().endpoints();
+    endpoints[0].state.mark_unreachable();
+    let (page, json) = show(&table, "/service", named("a")).await;
+    let rows = &json["endpoints"]["rows"];
+    assert_eq!((&rows[0]["wanted"], &rows[1]["wanted"]), (&0.0.into(), &1.0.into()));
+    assert_eq!((&rows[0]["state"], &rows[0]["level"]), (&"unreachable".into(), &"bad".into()));
+    assert!(html(&page).contains("the last connect failed"));
+    assert_eq!(json["service"]["state"], "1 unreachable");
+}
+
+#[test]
+fn attention_has_the_worst_first_with_since_when_and_what_to_do() {
+    let history = History::default();
+    let now = Instant::now() + Duration::from_secs(1_000);
+    let health = |states: &[State], panic| {
+        let endpoint = |(n, state): (usize, &State)| EndpointHealth {
+            endpoint: format!("10.0.0.{}:80", n + 1).into(),
+            state: *state,
+            reason: Cow::Borrowed("5 UNAVAILABLE in a row"),
+            since: now - Duration::from_secs(12),
+            until: None,
+            share: 1_000,
+        };
+        ServiceHealth { panic, endpoints: states.iter().enumerate().map(endpoint).collect() }
+    };
+    let all: Arc<Endpoints> = Arc::new(endpoints("x", &[1, 1, 1]));
+    let services = vec![("empty".into(), Arc::default()), ("payments".into(), all.clone()), ("shop".into(), all)];
+    let mut prefixes = vec![prefix(Some("connection refused"))];
+    prefixes[0].unreadable = [Unreadable { key: "/services/x".into(), reason: "no port".into() }].into();
+    let mut facts = Facts {
+        now,
+        wall: SystemTime::now(),
+        services,
+        prefixes,
+        health: BTreeMap::from([
+            ("payments".into(), health(&[State::Ejected, State::Ejected, State::Healthy], false)),
+            ("shop".into(), health(&[State::Unhealthy, State::Unhealthy, State::Draining], true)),
+        ]),
+        in_force: Arc::new(crate::admin::tests::in_force()),
+        history: &history,
+    };
+    let found = attention::attention(&facts);
+    let texts: Vec<_> = found.iter().map(|item| item.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "/services/: etcd cannot be followed, the table is old (connection refused)",
+            "shop: only 0 of 3 endpoints are healthy, so calls go to all of them",
+            "/services/: 1 key cannot be read, or only in part",
+            "empty: no instances; all registrations are gone",
+            "payments: 2 of 3 endpoints ejected (5 UNAVAILABLE in a row)",
+            "shop: 2 of 3 endpoints unhealthy (5 UNAVAILABLE in a row)",
+            "shop: 1 of 3 endpoints draining (5 UNAVAILABLE in a row)",
+        ]
+    );
+    assert_eq!((found[4].since, &*found[4].link), (Some(Seconds(12)), "/service?name=payments"));
+    assert!(found.iter().all(|item| !item.todo.is_empty()));
+    let status = facts.status(found.len());
+    assert_eq!((status.level, status.stale, status.attention), (Level::Bad, true, 7));
+
+    (facts.services, facts.health, facts.prefixes) = (Vec::new(), BTreeMap::new(), vec![prefix(None)]);
+    assert_eq!(attention::attention(&facts), []);
+    assert_eq!(facts.status(0).level, Level::Good);
+    facts.prefixes[0].age = Some(Duration::from_secs(31));
+    assert_eq!(facts.status(0).level, Level::Bad, "a green light over stale data");
+}
