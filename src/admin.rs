@@ -8,12 +8,16 @@ mod health;
 mod history;
 mod host;
 mod listener;
+mod live;
+mod locks;
+mod log;
 mod members;
 mod page;
 mod security;
 mod show;
 #[cfg(test)]
 mod tests;
+mod ttl;
 mod view;
 
 use std::fmt::Write as _;
@@ -35,7 +39,8 @@ pub use self::dashboard::{InForce, ServiceFacts, Sources};
 pub use self::history::Calls;
 
 use self::dashboard::Dashboard;
-use crate::config::Section;
+use crate::config::{self, Section};
+use crate::etcd;
 use crate::telemetry::Registry;
 
 /// How long answers under way may take when the server ends.
@@ -47,18 +52,30 @@ pub struct Config {
     /// `listen`: address and port, default `127.0.0.1:8401`. On a loopback address, only requests for a local name are
     /// answered; on any other, everybody who reaches the port reads the metrics.
     pub listen: SocketAddr,
+    /// `locks.prefixes`: below which keys locks and elections are looked for, default `/locks/`.
+    pub lock_prefixes: Vec<String>,
+    /// `locks.client`: the etcd client that is asked for them, default `default`.
+    pub lock_client: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { listen: (Ipv4Addr::LOCALHOST, 8401).into() }
+        config::defaults(Config::read)
     }
 }
 
 impl Config {
     /// Reads the section `admin`.
     pub fn read(section: &mut Section<'_>) -> Self {
-        Config { listen: section.parsed("listen", Config::default().listen) }
+        let listen = section.parsed("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8401)));
+        let (lock_prefixes, lock_client) = section.section("locks", |section| {
+            let prefixes = section.strings("prefixes", &["/locks/"]);
+            if prefixes.iter().any(String::is_empty) {
+                section.error("prefixes", "must not hold an empty one: it would be all of etcd");
+            }
+            (prefixes, section.string("client", etcd::DEFAULT_CLIENT))
+        });
+        Config { listen, lock_prefixes, lock_client }
     }
 }
 
@@ -77,6 +94,9 @@ struct Running {
     registry: Registry,
     readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     dashboard: Arc<Dashboard>,
+    hub: live::Hub,
+    /// Wakes when the server ends.
+    ended: watch::Receiver<()>,
 }
 
 /// Whether calls can be routed: after the first complete list of every prefix, and from then on, because the last
@@ -127,8 +147,8 @@ impl Readiness {
 /// Only if the listener has no local address. Dropping the future stops accepting; connections that are open then end
 /// by themselves.
 pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let router = router(state, listener.local_addr()?);
     let (end, mut ended) = watch::channel(());
+    let router = router(state, listener.local_addr()?, ended.clone());
     let server = axum::serve(listener::Limited::new(listener), router)
         .with_graceful_shutdown(async move { ended.changed().await.unwrap_or_default() });
     let grace = async {
@@ -142,13 +162,13 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
     }
 }
 
-fn router(State { registry, readiness, sources }: State, local: SocketAddr) -> Router {
-    let running = Arc::new(Running { registry, readiness, dashboard: Dashboard::start(sources) });
-    let router = Router::new()
-        .route("/", get(api::page))
-        .route("/services", get(api::page))
-        .route("/service", get(api::page))
+fn router(State { registry, readiness, sources }: State, local: SocketAddr, ended: watch::Receiver<()>) -> Router {
+    let (dashboard, hub) = (Dashboard::start(sources), live::Hub::default());
+    let running = Arc::new(Running { registry, readiness, dashboard, hub, ended });
+    let pages = api::VIEWS.iter().fold(Router::new(), |router, (_, path)| router.route(path, get(api::page)));
+    let router = pages
         .route("/api/v1/{view}", get(api::json))
+        .route("/live", get(live::stream))
         .route("/static/{name}", get(assets::file))
         .route("/metrics", get(metrics))
         .route("/healthz", get("ok\n"))

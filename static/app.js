@@ -16,12 +16,13 @@ function element(html) {
 }
 
 // Puts an element in place, and keeps what the reader has opened or stands on.
-function put(id, html) {
+function put(id, html, is_row) {
   if (known.get(id) === html) return;
   known.set(id, html);
   const next = element(html);
   if (!next) return;
   const old = document.getElementById(id);
+  if (!old && !is_row) return;
   if (!old) {
     next.classList.add("new");
     document.getElementById("rows")?.append(next);
@@ -67,7 +68,8 @@ function take(message) {
   lost.hidden = true;
   if (message.build && message.build !== body.dataset.build) location.reload();
   if (!message.topic || message.topic !== topic) return;
-  for (const [id, html] of message.set) put(id, html);
+  if (message.missing !== Boolean(document.getElementById("missing"))) location.reload();
+  for (const [id, html, is_row] of message.set) put(id, html, is_row);
   if (message.order) order(message.order);
   tick();
   body.dataset.live = "yes";

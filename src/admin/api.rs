@@ -11,7 +11,16 @@ use super::page::Page;
 use super::{Running, view};
 
 /// Views under `/api/v1/`, with the address of their page.
-const VIEWS: [(&str, &str); 3] = [("overview", "/"), ("services", "/services"), ("service", "/service")];
+pub(super) const VIEWS: [(&str, &str); 8] = [
+    ("overview", "/"),
+    ("services", "/services"),
+    ("service", "/service"),
+    ("locks", "/locks"),
+    ("leases", "/leases"),
+    ("events", "/events"),
+    ("routes", "/routes"),
+    ("config", "/config"),
+];
 
 impl Target {
     /// What a page's address asks for; none if it cannot be read.

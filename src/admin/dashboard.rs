@@ -7,18 +7,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::history::{self, Calls, History};
+use super::locks::{HandOver, Locks};
+use super::log::{Kind, Log};
 use super::members::Members;
 use super::page::{self, Page, Piece};
 use super::show::Seconds;
+use super::ttl::Ttls;
 use super::view::{self, Facts, Query};
 use crate::balance::Balancer;
 use crate::etcd::Client;
 use crate::health::{self, Health};
 use crate::route;
 use crate::table::Table;
+
+/// How often it is looked whether somebody wants to know how etcd's members are.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What holds for a service.
 pub type ServiceFacts = (Balancer, Arc<health::Config>);
@@ -33,6 +40,8 @@ pub struct InForce {
     pub services: Box<dyn Fn(&str) -> ServiceFacts + Send + Sync>,
     /// The clients that prefixes are watched with.
     pub clients: Vec<Client>,
+    /// The client that locks are looked for with.
+    pub locks: Option<Client>,
     /// When the process started.
     pub started: Instant,
 }
@@ -47,6 +56,8 @@ pub struct Sources {
     pub calls: Box<dyn Fn() -> BTreeMap<Arc<str>, Calls> + Send + Sync>,
     /// The configuration in force.
     pub in_force: watch::Receiver<Arc<InForce>>,
+    /// The prefixes below which locks are looked for.
+    pub lock_prefixes: Vec<String>,
 }
 
 /// The dashboard. Its tasks end when it is dropped.
@@ -54,6 +65,10 @@ pub(super) struct Dashboard {
     pub(super) sources: Sources,
     history: Mutex<History>,
     members: Members,
+    pub(super) locks: Arc<Locks>,
+    ttls: Arc<Ttls>,
+    pub(super) log: Arc<Log>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// What an address leads to.
@@ -80,6 +95,13 @@ impl InForce {
         (self.services)(name)
     }
 
+    /// Every client, each once.
+    pub(super) fn all_clients(&self) -> Vec<Client> {
+        let mut clients = self.clients.clone();
+        clients.extend(self.locks.iter().filter(|locks| !self.clients.iter().any(|client| client.is(locks))).cloned());
+        clients
+    }
+
     pub(super) fn uptime(&self, now: Instant) -> Seconds {
         now.saturating_duration_since(self.started).into()
     }
@@ -87,9 +109,20 @@ impl InForce {
 
 impl Dashboard {
     pub(super) fn start(sources: Sources) -> Arc<Self> {
-        let dashboard = Arc::new(Dashboard { sources, history: Mutex::default(), members: Members::default() });
+        let locks = Arc::new(Locks::new(&sources.lock_prefixes));
+        let (ttls, log) = (Arc::<Ttls>::default(), Arc::<Log>::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(log.clone().follow(sources.table.clone()));
+        tasks.spawn(ttls.clone().run(sources.in_force.clone()));
+        for prefix in &sources.lock_prefixes {
+            let log = log.clone();
+            let tell = move |HandOver { name, text }| log.add(Kind::Lock, &name, text);
+            tasks.spawn(locks.clone().follow(prefix.clone(), sources.in_force.clone(), tell));
+        }
+        let (history, members) = (Mutex::default(), Members::default());
+        let dashboard = Arc::new(Dashboard { sources, history, members, locks, ttls, log, tasks: Mutex::default() });
         let weak = Arc::downgrade(&dashboard);
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let mut ticks = interval(history::STEP);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
@@ -99,14 +132,15 @@ impl Dashboard {
             }
         });
         let weak = Arc::downgrade(&dashboard);
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             while let Some(dashboard) = weak.upgrade() {
-                let clients = dashboard.sources.in_force.borrow().clients.clone();
+                let clients = dashboard.sources.in_force.borrow().all_clients();
                 dashboard.members.look(&clients).await;
                 drop(dashboard);
-                tokio::time::sleep(Duration::from_millis(250)).await;
+                tokio::time::sleep(LOOK).await;
             }
         });
+        *dashboard.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
         dashboard
     }
 
@@ -156,6 +190,28 @@ impl Dashboard {
                 Some(view) => wanted.take(&view, || page::service(&view, query)),
                 None => wanted.take(&serde_json::Value::Null, || page::missing(&query.name)),
             },
+            "/locks" => {
+                let ttl = |lease| self.ttls.of(lease, facts.now);
+                let view = view::locks::locks(&facts, self.locks.prefixes(), self.locks.queues(), ttl, query);
+                wanted.take(&view, || page::locks(&view, query));
+            }
+            "/leases" => {
+                let ttl = |lease| self.ttls.of(lease, facts.now);
+                let view = view::leases::leases(&facts, &self.locks.queues().0, ttl, query);
+                wanted.take(&view, || page::leases(&view, query));
+            }
+            "/events" => {
+                let view = view::events::events(&facts, &self.sources.health.events(), &self.log.events(), query);
+                wanted.take(&view, || page::events(&view, query));
+            }
+            "/routes" => {
+                let view = view::routes::routes(&facts, query);
+                wanted.take(&view, || page::routes(&view, query));
+            }
+            "/config" => {
+                let text = &*facts.in_force.text;
+                wanted.take(&serde_json::json!({ "text": text }), || page::config(text));
+            }
             _ => return None,
         }
         Some(status)

@@ -4,15 +4,27 @@
 use askama::Template;
 
 use super::assets::BUILD;
+use super::view::events::{Event, Events};
 use super::view::filter::Row;
+use super::view::leases::{Lease, Leases};
+use super::view::locks::{Locks, Queue};
 use super::view::overview::Overview;
+use super::view::routes::Routes;
 use super::view::service::{EndpointRow, Service};
 use super::view::services::{Key, ServiceRow, Services};
 use super::view::{Query, Rows, Status};
 use crate::registry::clip;
 
 /// Every page: its address, its name, and the key that leads to it after a `g`.
-const PAGES: [(&str, &str, &str); 2] = [("/", "Overview", "o"), ("/services", "Services", "s")];
+const PAGES: [(&str, &str, &str); 7] = [
+    ("/", "Overview", "o"),
+    ("/services", "Services", "s"),
+    ("/locks", "Locks", "l"),
+    ("/leases", "Leases", "t"),
+    ("/routes", "Routes", "r"),
+    ("/events", "Events", "e"),
+    ("/config", "Config", "c"),
+];
 
 /// Rows that are added each time that somebody asks for more.
 const MORE: usize = 100;
@@ -104,6 +116,13 @@ pieces! {
     ServiceHead(view: Service<'a>) = "service_head.html";
     EndpointLine(row: EndpointRow<'a>) = "endpoint_row.html";
     Missing(name: str) = "missing.html";
+    LocksHead(view: Locks) = "locks_head.html";
+    QueueLine(row: Queue) = "queue.html";
+    LeaseLine(row: Lease) = "lease_row.html";
+    EventLine(row: Event) = "event_row.html";
+    ConfigText(text: str) = "config.html";
+    RoutesForm(query: Query) = "routes_form.html";
+    RoutesList(view: Routes) = "routes.html";
 }
 
 #[derive(Template)]
@@ -250,4 +269,51 @@ pub(super) fn missing(name: &str) -> Page {
     let name = clip(name);
     let before = vec![Piece::new("missing", &Missing { name: &name })];
     Page { title: "No such service".to_owned(), here: "/services", before, missing: true, ..Page::default() }
+}
+
+pub(super) fn locks(view: &Locks, query: &Query) -> Page {
+    Page {
+        title: "Locks and elections".to_owned(),
+        here: "/locks",
+        before: vec![Piece::new("head", &LocksHead { view })],
+        table: Some(Table::new("Locks", "name, owner:payments, state:blocked", query, &[("Queue", "name")])),
+        rows: view.locks.rows.iter().map(|row| Piece::new(row.id(), &QueueLine { row })).collect(),
+        after: vec![more(&view.locks, query)],
+        ..Page::default()
+    }
+}
+
+pub(super) fn leases(view: &Leases, query: &Query) -> Page {
+    let columns =
+        [("Lease", "id"), ("Left", ""), ("#Granted, s", ""), ("State", ""), ("Keys", "keys"), ("Owner", "owner")];
+    Page {
+        title: "Leases".to_owned(),
+        here: "/leases",
+        table: Some(Table::new("Leases", "id, owner, key:/locks", query, &columns)),
+        rows: view.leases.rows.iter().map(|row| Piece::new(format!("t{}", row.hex), &LeaseLine { row })).collect(),
+        after: vec![more(&view.leases, query)],
+        ..Page::default()
+    }
+}
+
+pub(super) fn events(view: &Events, query: &Query) -> Page {
+    let columns = [("When", "at"), ("Kind", "kind"), ("About", "about"), ("What", "")];
+    Page {
+        title: "Events".to_owned(),
+        here: "/events",
+        table: Some(Table::new("Events", "kind:health, level:bad, about:greeter", query, &columns)),
+        rows: view.events.rows.iter().map(|row| Piece::new(row.id(), &EventLine { row })).collect(),
+        after: vec![more(&view.events, query)],
+        ..Page::default()
+    }
+}
+
+pub(super) fn config(text: &str) -> Page {
+    let before = vec![Piece::new("config", &ConfigText { text })];
+    Page { title: "Configuration".to_owned(), here: "/config", before, ..Page::default() }
+}
+
+pub(super) fn routes(view: &Routes, query: &Query) -> Page {
+    let before = vec![Piece::new("form", &RoutesForm { query }), Piece::new("routes", &RoutesList { view })];
+    Page { title: "Routes".to_owned(), here: "/routes", before, ..Page::default() }
 }

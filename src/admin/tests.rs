@@ -58,6 +58,7 @@ pub(super) fn in_force() -> InForce {
         routing: crate::route::Config::default(),
         services: Box::new(|_| (Balancer::Weighted, Arc::default())),
         clients: Vec::new(),
+        locks: None,
         started: Instant::now(),
     }
 }
@@ -67,7 +68,7 @@ pub(super) fn sources(table: Table, registry: &Registry) -> (Sources, health::Ta
     let of = Box::new(|_: &str| ServiceSettings { health: Arc::default(), upstream: Arc::default() });
     let (health, judging) = health::start(table.clone(), health::Settings { of }, registry);
     let (_, in_force) = watch::channel(Arc::new(in_force()));
-    (Sources { table, health, calls: Box::new(BTreeMap::new), in_force }, judging)
+    (Sources { table, health, calls: Box::new(BTreeMap::new), in_force, lock_prefixes: Vec::new() }, judging)
 }
 
 /// Endpoints of a service with these weights, at `10.0.0.1:80` and so on.

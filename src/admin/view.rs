@@ -2,8 +2,12 @@
 //! a clock. The same data is a page and an answer in JSON.
 
 pub(super) mod attention;
+pub(super) mod events;
 pub(super) mod filter;
+pub(super) mod leases;
+pub(super) mod locks;
 pub(super) mod overview;
+pub(super) mod routes;
 pub(super) mod service;
 pub(super) mod services;
 pub(super) mod shares;
@@ -54,6 +58,10 @@ pub(super) struct Query {
     pub(super) sort: String,
     /// How many rows there are at most.
     limit: Option<usize>,
+    /// The request whose way is asked for.
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) headers: String,
 }
 
 impl Query {

@@ -74,7 +74,9 @@ pub(super) async fn serve(
     let (end_admin, admin_ends) = oneshot::channel::<()>();
     let (started, effective) = (Instant::now(), reloader.effective());
     let (shown, in_force) = watch::channel(Arc::new(showing(&now, &effective, &clients, started)));
-    let sources = admin::Sources { table: table.clone(), health: health.clone(), calls: calls(&proxy), in_force };
+    let lock_prefixes = now.admin.lock_prefixes.clone();
+    let sources =
+        admin::Sources { table: table.clone(), health: health.clone(), calls: calls(&proxy), in_force, lock_prefixes };
     let state = admin::State { registry, readiness: readiness(table.clone()), sources };
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state, async { drop(admin_ends.await) }).await {
@@ -166,6 +168,7 @@ fn showing(
             (*balancer, health.clone())
         }),
         clients: clients.watching(settings),
+        locks: clients.clients.get(&settings.admin.lock_client).cloned(),
         started,
     }
 }

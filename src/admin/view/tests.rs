@@ -198,3 +198,121 @@ fn attention_has_the_worst_first_with_since_when_and_what_to_do() {
     facts.prefixes[0].age = Some(Duration::from_secs(31));
     assert_eq!(facts.status(0).level, Level::Bad, "a green light over stale data");
 }
+
+fn kv(key: &str, lease: i64, revision: i64) -> crate::etcd::KeyValue {
+    let (key, value) = (key.as_bytes().to_vec(), Vec::new());
+    crate::etcd::KeyValue { key, value, lease, mod_revision: revision, create_revision: revision }
+}
+
+fn with<T>(table: &Table, look: impl FnOnce(&Facts<'_>) -> T) -> T {
+    let mut services: Vec<_> = table.slots().iter().map(|(name, slot)| (name.clone(), slot.endpoints())).collect();
+    services.sort_by(|a, b| a.0.cmp(&b.0));
+    let history = History::default();
+    look(&Facts {
+        now: Instant::now(),
+        wall: SystemTime::now(),
+        services,
+        prefixes: vec![prefix(None)],
+        health: BTreeMap::new(),
+        in_force: Arc::new(crate::admin::tests::in_force()),
+        history: &history,
+    })
+}
+
+fn ttl(_: i64) -> Option<crate::admin::ttl::Ttl> {
+    Some(crate::admin::ttl::Ttl { granted: 10, left: 3.5, late: true, keys: vec!["/other/<b>".to_owned()] })
+}
+
+#[test]
+fn a_lock_is_a_queue_and_says_who_it_is_of() {
+    let table = table(&[("<b>pay", &[1])]);
+    let slot = table.slot("<b>pay").unwrap();
+    let mut endpoint = slot.endpoints()[0].clone();
+    endpoint.lease = 0xaa;
+    slot.replace(Arc::new(Endpoints::new(vec![endpoint])));
+    let keys = [kv("/locks/<i>/aa", 0xaa, 7), kv("/locks/<i>/bb", 0xbb, 9), kv("/locks/<i>/deep/cc", 0xcc, 5)];
+    let since = BTreeMap::from([(keys[0].key.clone(), (Instant::now(), false))]);
+    with(&table, |facts| {
+        let queues = crate::registry::queue::queues(&keys);
+        let view = locks::locks(facts, Vec::new(), (queues.clone(), since), ttl, &Query::default());
+        let lock = &view.locks.rows[0];
+        assert_eq!((&*lock.name, lock.waiting, lock.holder.token), ("/locks/<i>", 1, 7));
+        assert_eq!(lock.holder.owner.as_deref(), Some("<b>pay at 10.0.0.1:80"));
+        assert_eq!(lock.blocked_by.as_deref(), Some("/locks/<i>/deep"));
+        let page = html(&crate::admin::page::locks(&view, &Query::default()));
+        for part in
+            ["Nobody holds this", "at least 0 s", "first in line", "waits", "data-at=\"3.5\"", "renewal is late"]
+        {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
+        assert!(!page.contains("<i>/") && !page.contains("<b>pay"), "{page}");
+
+        let view = leases::leases(facts, &queues, ttl, &Query::default());
+        assert_eq!(view.leases.rows.iter().map(|lease| &*lease.hex).collect::<Vec<_>>(), ["aa", "bb", "cc"]);
+        let keys: Vec<_> = view.leases.rows[0].keys.iter().map(|key| &*key.text).collect();
+        assert_eq!(keys, ["<b>pay at 10.0.0.1:80", "/locks/<i>/aa", "/other/<b>"]);
+        let page = html(&crate::admin::page::leases(&view, &Query::default()));
+        assert!(page.contains("<small>170</small>") && !page.contains("<b>pay"), "{page}");
+    });
+}
+
+#[test]
+fn events_are_newest_first_and_text() {
+    let log = crate::admin::log::Log::default();
+    log.add(crate::admin::log::Kind::Action, "<b>", "drained \u{202e}<script>".to_owned());
+    let at = SystemTime::now() - Duration::from_secs(60);
+    let (service, endpoint) = ("a".into(), Some("10.0.0.1:80".into()));
+    let judged = crate::health::Event { at, service, endpoint, state: Some(State::Ejected), text: "5 in a row".into() };
+    with(&table(&[]), |facts| {
+        let view = events::events(facts, &[judged], &log.events(), &Query::default());
+        let kinds: Vec<_> = view.events.rows.iter().map(|event| (event.kind, event.age)).collect();
+        assert_eq!(kinds, [("action", Seconds(0)), ("health", Seconds(60))]);
+        assert_eq!(view.events.rows[1].text, "10.0.0.1:80 is ejected: 5 in a row");
+        let page = html(&crate::admin::page::events(&view, &Query::default()));
+        assert!(!page.contains("<script>") && !page.contains('\u{202e}'), "{page}");
+    });
+}
+
+#[test]
+fn the_way_of_a_request_is_told_with_its_reasons() {
+    let table = table(&[("orders", &[1, 3]), ("web", &[1])]);
+    let text = "routes:\n- {match: {grpc: shop.Orders}, service: orders, subset: {zone: a}}\n\
+                - {match: {host: shop.example, headers: {x-test: {present: true}}}, service: nothing}\n";
+    let routing = crate::config::parse(text, crate::route::Config::read).unwrap();
+    with(&table, |facts| {
+        let in_force = InForce { routing, ..crate::admin::tests::in_force() };
+        let history = History::default();
+        let facts = Facts {
+            services: facts.services.clone(),
+            prefixes: Vec::new(),
+            health: BTreeMap::new(),
+            in_force: Arc::new(in_force),
+            history: &history,
+            ..*facts
+        };
+        let ask = |host: &str, path: &str, headers: &str| {
+            let query =
+                Query { host: host.to_owned(), path: path.to_owned(), headers: headers.to_owned(), ..Query::default() };
+            let view = routes::routes(&facts, &query);
+            let page = html(&crate::admin::page::routes(&view, &query));
+            assert!(!page.contains("<script>"), "{page}");
+            let taken: Vec<_> = view.routes.iter().filter(|route| route.takes).map(|route| route.number).collect();
+            let answer = view.answer.unwrap();
+            (answer.service, taken, answer.why.join("; "), answer.endpoints)
+        };
+        let (service, taken, why, endpoints) = ask("any", "/shop.Orders/Cancel", "");
+        assert_eq!((service.as_deref(), &*taken), (Some("orders"), &[1][..]));
+        assert!(why.contains("1 of 2 endpoints are in its subset: zone a; else any"), "{why}");
+        assert_eq!(endpoints, [("10.0.0.1:80".to_owned(), Share(1.0))]);
+        let (service, taken, why, endpoints) = ask("WEB:80", "", "");
+        assert_eq!((service.as_deref(), taken.len(), endpoints.len()), (Some("web"), 0, 1));
+        assert!(why.contains("in lower case"), "{why}");
+        let (service, taken, why, _) = ask("shop.example", "/", "x-test: 1");
+        assert_eq!((service.as_deref(), &*taken), (Some("nothing"), &[2][..]));
+        assert!(why.contains("no such service"), "{why}");
+        let (service, _, why, _) = ask("<script>", "/", "");
+        assert!(service.is_none() && why.contains("its host is not valid"), "{why}");
+        let (_, _, why, _) = ask("web", "/", "<script>");
+        assert!(why.contains("is no header"), "{why}");
+    });
+}
