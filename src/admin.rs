@@ -1,6 +1,7 @@
 //! The admin server: the dashboard, metrics, and whether the process lives and is ready. It reads what others say of
 //! themselves.
 
+mod actions;
 mod api;
 mod assets;
 mod dashboard;
@@ -12,11 +13,14 @@ mod live;
 mod locks;
 mod log;
 mod members;
+mod orders;
 mod page;
 mod security;
+mod session;
 mod show;
 #[cfg(test)]
 mod tests;
+pub mod token;
 mod ttl;
 mod view;
 
@@ -31,7 +35,7 @@ use axum::Router;
 use axum::extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -43,6 +47,8 @@ use crate::config::{self, Section};
 use crate::etcd;
 use crate::telemetry::Registry;
 
+/// The name of the etcd client that actions are done with.
+pub const OPERATOR: &str = "operator";
 /// How long answers under way may take when the server ends.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -50,12 +56,15 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `listen`: address and port, default `127.0.0.1:8401`. On a loopback address, only requests for a local name are
-    /// answered; on any other, everybody who reaches the port reads the metrics.
+    /// answered; on any other, everybody who reaches the port reads the metrics, and the dashboard needs the token.
     pub listen: SocketAddr,
     /// `locks.prefixes`: below which keys locks and elections are looked for, default `/locks/`.
     pub lock_prefixes: Vec<String>,
     /// `locks.client`: the etcd client that is asked for them, default `default`.
     pub lock_client: String,
+    /// `token_file`: the file with the token that actions need, made at the first start. Unset: `waypost/token` below
+    /// `XDG_STATE_HOME` or `~/.local/state`.
+    pub token_file: Option<String>,
 }
 
 impl Default for Config {
@@ -75,7 +84,7 @@ impl Config {
             }
             (prefixes, section.string("client", etcd::DEFAULT_CLIENT))
         });
-        Config { listen, lock_prefixes, lock_client }
+        Config { listen, lock_prefixes, lock_client, token_file: section.optional("token_file") }
     }
 }
 
@@ -87,6 +96,8 @@ pub struct State {
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     /// What the dashboard shows.
     pub sources: Sources,
+    /// The file that the token for actions is in.
+    pub token_file: Option<String>,
 }
 
 /// A server that runs.
@@ -95,6 +106,7 @@ struct Running {
     readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     dashboard: Arc<Dashboard>,
     hub: live::Hub,
+    sessions: Arc<session::Sessions>,
     /// Wakes when the server ends.
     ended: watch::Receiver<()>,
 }
@@ -162,20 +174,33 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
     }
 }
 
-fn router(State { registry, readiness, sources }: State, local: SocketAddr, ended: watch::Receiver<()>) -> Router {
+fn router(
+    State { registry, readiness, sources, token_file }: State,
+    local: SocketAddr,
+    ended: watch::Receiver<()>,
+) -> Router {
     let (dashboard, hub) = (Dashboard::start(sources), live::Hub::default());
-    let running = Arc::new(Running { registry, readiness, dashboard, hub, ended });
+    let token = token::path(token_file.as_deref()).and_then(|path| token::read_or_make(&path));
+    let token = token.map_err(|error| {
+        tracing::warn!(%error, "nobody can log in to the dashboard");
+        error.to_string()
+    });
+    let sessions = Arc::new(session::Sessions::new(token, local));
+    let running = Arc::new(Running { registry, readiness, dashboard, hub, sessions: sessions.clone(), ended });
     let pages = api::VIEWS.iter().fold(Router::new(), |router, (_, path)| router.route(path, get(api::page)));
     let router = pages
         .route("/api/v1/{view}", get(api::json))
         .route("/live", get(live::stream))
+        .route("/login", get(session::page).post(session::login))
+        .route("/logout", post(session::logout))
+        .route("/action", get(actions::preview).post(actions::act))
         .route("/static/{name}", get(assets::file))
         .route("/metrics", get(metrics))
         .route("/healthz", get("ok\n"))
         .route("/readyz", get(ready))
         .route("/health", get(health::page).post(health::order))
         .with_state(running);
-    security::guarded(router, local)
+    security::guarded(router, local, sessions)
 }
 
 /// The page is valid in both formats; who does not ask for OpenMetrics gets it under the older name, as does a browser.

@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod connect;
 mod error;
+mod guarded;
 mod inspect;
 mod lease;
 mod members;

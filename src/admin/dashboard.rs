@@ -14,6 +14,7 @@ use super::history::{self, Calls, History};
 use super::locks::{HandOver, Locks};
 use super::log::{Kind, Log};
 use super::members::Members;
+use super::orders;
 use super::page::{self, Page, Piece};
 use super::show::Seconds;
 use super::ttl::Ttls;
@@ -42,6 +43,8 @@ pub struct InForce {
     pub clients: Vec<Client>,
     /// The client that locks are looked for with.
     pub locks: Option<Client>,
+    /// The client that actions are done with; without one there are none.
+    pub operator: Option<Client>,
     /// When the process started.
     pub started: Instant,
 }
@@ -114,6 +117,7 @@ impl Dashboard {
         let mut tasks = JoinSet::new();
         tasks.spawn(log.clone().follow(sources.table.clone()));
         tasks.spawn(ttls.clone().run(sources.in_force.clone()));
+        tasks.spawn(orders::follow(sources.health.clone(), sources.in_force.clone()));
         for prefix in &sources.lock_prefixes {
             let log = log.clone();
             let tell = move |HandOver { name, text }| log.add(Kind::Lock, &name, text);

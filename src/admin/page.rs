@@ -116,6 +116,7 @@ pieces! {
     ServiceHead(view: Service<'a>) = "service_head.html";
     EndpointLine(row: EndpointRow<'a>) = "endpoint_row.html";
     Missing(name: str) = "missing.html";
+    Acts(are: bool) = "acts.html";
     LocksHead(view: Locks) = "locks_head.html";
     QueueLine(row: Queue) = "queue.html";
     LeaseLine(row: Lease) = "lease_row.html";
@@ -241,7 +242,7 @@ pub(super) fn services(view: &Services<'_>, query: &Query) -> Page {
 }
 
 pub(super) fn service(view: &Service<'_>, query: &Query) -> Page {
-    let columns = [
+    let mut columns = vec![
         ("Endpoint", "address"),
         ("State", "state"),
         ("#Weight", "weight"),
@@ -253,13 +254,18 @@ pub(super) fn service(view: &Service<'_>, query: &Query) -> Page {
         ("Version", "version"),
         ("Zone", "zone"),
     ];
+    columns.extend(view.acts.then_some(("Actions", "")));
     Page {
         title: view.service.shown(),
         here: "/services",
         before: vec![Piece::new("head", &ServiceHead { view })],
         table: Some(Table::new("Endpoints", "zone:a !healthy", query, &columns)),
         rows: view.endpoints.rows.iter().map(|row| Piece::new(format!("e{}", row.id), &EndpointLine { row })).collect(),
-        after: vec![more(&view.endpoints, query), Piece::new("unreadable", &Unreadable { keys: &view.unreadable })],
+        after: vec![
+            more(&view.endpoints, query),
+            Piece::new("acts", &Acts { are: &view.acts }),
+            Piece::new("unreadable", &Unreadable { keys: &view.unreadable }),
+        ],
         ..Page::default()
     }
 }
@@ -278,20 +284,21 @@ pub(super) fn locks(view: &Locks, query: &Query) -> Page {
         before: vec![Piece::new("head", &LocksHead { view })],
         table: Some(Table::new("Locks", "name, owner:payments, state:blocked", query, &[("Queue", "name")])),
         rows: view.locks.rows.iter().map(|row| Piece::new(row.id(), &QueueLine { row })).collect(),
-        after: vec![more(&view.locks, query)],
+        after: vec![more(&view.locks, query), Piece::new("acts", &Acts { are: &view.acts })],
         ..Page::default()
     }
 }
 
 pub(super) fn leases(view: &Leases, query: &Query) -> Page {
-    let columns =
-        [("Lease", "id"), ("Left", ""), ("#Granted, s", ""), ("State", ""), ("Keys", "keys"), ("Owner", "owner")];
+    let mut columns =
+        vec![("Lease", "id"), ("Left", ""), ("#Granted, s", ""), ("State", ""), ("Keys", "keys"), ("Owner", "owner")];
+    columns.extend(view.acts.then_some(("Actions", "")));
     Page {
         title: "Leases".to_owned(),
         here: "/leases",
         table: Some(Table::new("Leases", "id, owner, key:/locks", query, &columns)),
         rows: view.leases.rows.iter().map(|row| Piece::new(format!("t{}", row.hex), &LeaseLine { row })).collect(),
-        after: vec![more(&view.leases, query)],
+        after: vec![more(&view.leases, query), Piece::new("acts", &Acts { are: &view.acts })],
         ..Page::default()
     }
 }

@@ -32,7 +32,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
         let (sources, judging) = sources(Table::new(), &registry);
-        let state = State { registry, readiness: Box::new(readiness), sources };
+        let state = State { registry, readiness: Box::new(readiness), sources, token_file: None };
         let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
         Server { address, end, served, _judging: judging }
     }
@@ -59,6 +59,7 @@ pub(super) fn in_force() -> InForce {
         services: Box::new(|_| (Balancer::Weighted, Arc::default())),
         clients: Vec::new(),
         locks: None,
+        operator: None,
         started: Instant::now(),
     }
 }

@@ -34,6 +34,12 @@ pub(super) struct Ttl {
 }
 
 impl Ttl {
+    /// What etcd says: whole seconds, rounded down. Renewals since then are not known, so that time which only seems to
+    /// have run down makes nobody late.
+    fn new(granted: i64, left: i64, keys: Vec<String>) -> Self {
+        Ttl { granted, left: left as f64, late: (left + 1) * 2 < granted, keys }
+    }
+
     pub(super) fn whole(&self) -> u64 {
         self.left.ceil() as u64
     }
@@ -62,7 +68,7 @@ impl Ttls {
         asked.looked = now;
         let (at, ttl) = asked.answer.as_ref()?;
         let left = (ttl.left - now.saturating_duration_since(*at).as_secs_f64()).max(0.0);
-        Some(Ttl { left, late: left < ttl.granted as f64 / 2.0, ..ttl.clone() })
+        Some(Ttl { left, ..ttl.clone() })
     }
 
     /// The lease to ask for next: of those that are looked at and have no fresh answer, the one not asked for the longest.
@@ -98,8 +104,7 @@ impl Ttls {
                 match client.time_to_live(lease).await {
                     Ok(Some(found)) => {
                         let keys = found.keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
-                        let ttl = Ttl { granted: found.granted, left: found.left as f64, late: false, keys };
-                        self.answer(lease, Some(ttl));
+                        self.answer(lease, Some(Ttl::new(found.granted, found.left, keys)));
                         break;
                     }
                     Ok(None) => self.answer(lease, None),
@@ -130,12 +135,12 @@ mod tests {
         assert_eq!(ttls.next(at(3_400)), Some(2));
         assert_eq!(ttls.next(at(3_450)), None, "nobody looks at 1 any more");
 
-        ttls.answer(2, Some(Ttl { granted: 10, left: 10.0, late: false, keys: Vec::new() }));
+        ttls.answer(2, Some(Ttl::new(10, 9, Vec::new())));
         let now = Instant::now();
-        let ttl = ttls.of(2, now + Duration::from_secs(4)).unwrap();
-        assert!(!ttl.late && (5.9..=6.1).contains(&ttl.left), "{ttl:?}");
         let ttl = ttls.of(2, now + Duration::from_secs(6)).unwrap();
-        assert!(ttl.late, "{ttl:?}");
+        assert!(!ttl.late && (2.9..=3.1).contains(&ttl.left), "{ttl:?}");
         assert_eq!(ttls.of(2, now + Duration::from_secs(60)).unwrap().whole(), 0);
+        // Of 5 s, 2 may be 2.9; clients renew at two thirds, so that 2.5 are left at least.
+        assert_eq!([1, 2, 3].map(|left| Ttl::new(5, left, Vec::new()).late), [true, false, false]);
     }
 }

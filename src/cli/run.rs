@@ -77,7 +77,12 @@ pub(super) async fn serve(
     let lock_prefixes = now.admin.lock_prefixes.clone();
     let sources =
         admin::Sources { table: table.clone(), health: health.clone(), calls: calls(&proxy), in_force, lock_prefixes };
-    let state = admin::State { registry, readiness: readiness(table.clone()), sources };
+    let state = admin::State {
+        registry,
+        readiness: readiness(table.clone()),
+        sources,
+        token_file: now.admin.token_file.clone(),
+    };
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state, async { drop(admin_ends.await) }).await {
             tracing::error!(%error, "the admin server has ended; calls go on");
@@ -168,6 +173,7 @@ fn showing(
             (*balancer, health.clone())
         }),
         clients: clients.watching(settings),
+        operator: clients.clients.get(admin::OPERATOR).cloned(),
         locks: clients.clients.get(&settings.admin.lock_client).cloned(),
         started,
     }

@@ -35,6 +35,8 @@ pub enum Operation {
     LeaseTimeToLive,
     /// Asking a member how it is.
     Status,
+    /// A change that happens only if nothing changed before.
+    Txn,
 }
 
 impl fmt::Display for Operation {
@@ -51,6 +53,7 @@ impl fmt::Display for Operation {
             Operation::LeaseRevoke => "lease_revoke",
             Operation::LeaseTimeToLive => "lease_time_to_live",
             Operation::Status => "status",
+            Operation::Txn => "txn",
         })
     }
 }

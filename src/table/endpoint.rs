@@ -24,6 +24,8 @@ pub struct EndpointState {
     detected: AtomicU8,
     /// By how many thousandths its share of calls is reduced.
     reduced: AtomicU32,
+    /// The weight that an operator put in the place of the registered one, plus one; 0 if none did.
+    weight: AtomicU64,
     /// Calls that failed since the last one that did not.
     failures_in_a_row: AtomicU32,
     /// Calls that failed without an answer.
@@ -60,6 +62,13 @@ impl EndpointState {
     pub fn set_share(&self, share: u32) -> bool {
         let reduced = Self::WHOLE - share.min(Self::WHOLE);
         self.reduced.swap(reduced, Ordering::Relaxed) != reduced
+    }
+
+    /// Puts a weight in the place of the registered one, or takes it back; true if it was another before. Pickers see it
+    /// when the service's slot is touched.
+    pub fn set_weight(&self, weight: Option<u32>) -> bool {
+        let weight = weight.map_or(0, |weight| u64::from(weight) + 1);
+        self.weight.swap(weight, Ordering::Relaxed) != weight
     }
 
     /// Notes that a call was answered, and not with a failure.
@@ -129,9 +138,10 @@ impl Endpoint {
         &self.instance.address
     }
 
-    /// Its share of calls; 0 means no new ones.
+    /// Its share of calls; 0 means no new ones. As registered, unless an operator put another in its place.
     pub fn weight(&self) -> u32 {
-        self.instance.weight
+        let ordered = self.state.weight.load(Ordering::Relaxed).checked_sub(1);
+        ordered.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(self.instance.weight)
     }
 
     /// What it speaks, if the registration says so.

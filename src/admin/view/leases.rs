@@ -18,12 +18,17 @@ const KEYS: usize = 10;
 /// The page of leases.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct Leases {
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
     pub(in crate::admin) leases: Rows<Lease>,
 }
 
 /// One lease.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct Lease {
+    /// Whether there are actions.
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
     pub(in crate::admin) id: LeaseId,
     pub(in crate::admin) hex: String,
     pub(in crate::admin) state: &'static str,
@@ -97,6 +102,7 @@ pub(in crate::admin) fn leases(
     }
     let owners = super::locks::owners(facts, queues);
     let lease = |(id, (keys, revision)): (i64, (Vec<Key>, i64))| Lease {
+        acts: facts.in_force.operator.is_some(),
         id: LeaseId(id),
         hex: LeaseId(id).to_string(),
         state: "",
@@ -120,7 +126,7 @@ pub(in crate::admin) fn leases(
         lease.keys.extend(other);
         lease.keys.truncate(KEYS);
     }
-    Leases { leases }
+    Leases { acts: facts.in_force.operator.is_some(), leases }
 }
 
 /// Whether a key is among those that are shown already: as it stands, or as the registration that it is.

@@ -18,6 +18,8 @@ const WAITERS: usize = 50;
 /// The page of locks.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct Locks {
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
     pub(in crate::admin) prefixes: Vec<Watched>,
     pub(in crate::admin) locks: Rows<Queue>,
 }
@@ -33,6 +35,9 @@ pub(in crate::admin) struct Watched {
 /// One lock or election.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct Queue {
+    /// Whether there are actions.
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
     pub(in crate::admin) name: String,
     pub(in crate::admin) kind: &'static str,
     pub(in crate::admin) layout: &'static str,
@@ -148,6 +153,7 @@ pub(in crate::admin) fn locks(
         }
     };
     let view = |queue: &queue::Queue| Queue {
+        acts: facts.in_force.operator.is_some(),
         name: queue.name.clone(),
         kind: if queue.kind == Kind::Lock { "lock" } else { "election" },
         layout: queue.layout.words(),
@@ -170,5 +176,5 @@ pub(in crate::admin) fn locks(
         _ => None,
     };
     let prefixes = prefixes.into_iter().map(|(name, prefix)| Watched { problem: problem(&prefix), prefix: name });
-    Locks { prefixes: prefixes.collect(), locks }
+    Locks { acts: facts.in_force.operator.is_some(), prefixes: prefixes.collect(), locks }
 }

@@ -23,11 +23,18 @@ pub(in crate::admin) struct Service<'a> {
     pub(in crate::admin) revision: i64,
     pub(in crate::admin) endpoints: Rows<EndpointRow<'a>>,
     pub(in crate::admin) unreadable: Vec<Key>,
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
 }
 
 /// One endpoint.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct EndpointRow<'a> {
+    #[serde(skip)]
+    pub(in crate::admin) service: &'a str,
+    /// Whether there are actions.
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
     pub(in crate::admin) id: u32,
     pub(in crate::admin) address: &'a str,
     pub(in crate::admin) instance: &'a str,
@@ -60,6 +67,16 @@ pub(in crate::admin) struct EndpointRow<'a> {
 }
 
 impl EndpointRow<'_> {
+    /// What can be done with it now, by name of the action and of the button.
+    pub(in crate::admin) fn actions(&self) -> &'static [(&'static str, &'static str)] {
+        match (self.state, self.ordered) {
+            ("draining", _) => &[("restore", "Undrain")],
+            (_, true) => &[("drain", "Drain"), ("restore", "Take order back")],
+            ("healthy", _) => &[("drain", "Drain"), ("weight", "Weight"), ("unhealthy", "Force unhealthy")],
+            _ => &[("drain", "Drain"), ("weight", "Weight"), ("healthy", "Force healthy")],
+        }
+    }
+
     pub(in crate::admin) fn clipped(&self, text: &str) -> String {
         clip(text)
     }
@@ -112,6 +129,7 @@ pub(in crate::admin) fn service<'a>(facts: &'a Facts<'_>, query: &Query) -> Opti
         revision: facts.prefixes.iter().map(|prefix| prefix.revision).max().unwrap_or(0),
         endpoints: Rows::new(rows.collect(), query),
         unreadable: unreadable(facts, below),
+        acts: facts.in_force.operator.is_some(),
     })
 }
 
@@ -137,6 +155,8 @@ fn endpoint_row<'a>(
         (State::Healthy, false) => (Level::Good, "healthy", reason),
     };
     EndpointRow {
+        service: &instance.service,
+        acts: facts.in_force.operator.is_some(),
         id: endpoint.id.0,
         address: &endpoint.label,
         instance: &instance.id,
