@@ -15,6 +15,7 @@ setup-test: ## install what the tests need
 	@$(SETUP)/build.sh
 	@$(SETUP)/etcd.sh
 	@$(SETUP)/clients.sh
+	@$(SETUP)/browser.sh
 
 test: setup-test ## install what the tests need, and run them
 	cargo test --locked

@@ -2,6 +2,7 @@
 //! of the house together, and turns what goes wrong into an exit code.
 
 mod check;
+mod dashboard;
 mod demo;
 mod etcd;
 mod print;
@@ -46,6 +47,7 @@ enum Command {
     Run(run::Arguments),
     Demo(demo::Arguments),
     Etcd(etcd::Arguments),
+    Dashboard(dashboard::Arguments),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -72,6 +74,9 @@ enum Failure {
     /// The demo could not go on.
     #[error("the demo cannot go on: {0}")]
     Demo(String),
+    /// There is no token to log in with.
+    #[error("{0}; `waypost run` makes one at its first start")]
+    Token(String),
     /// What was asked for could not run.
     #[error(transparent)]
     Run(#[from] process::Error),
@@ -83,7 +88,7 @@ impl Failure {
             Failure::Config(_) | Failure::Usage(_) => 2,
             // Who closes the pipe, such as `head`, has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) => 1,
+            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) | Failure::Token(_) => 1,
         }
     }
 }
@@ -108,6 +113,7 @@ pub fn main<'a>(
         Command::Run(arguments) => run::run(arguments, environment),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Etcd(arguments) => etcd::run(&arguments),
+        Command::Dashboard(arguments) => dashboard::run(arguments, environment, out),
         Command::Config(Config::Check(arguments)) => check::run(&arguments, out),
         Command::Config(Config::Print(arguments)) => print::run(arguments, environment, out),
     };

@@ -46,6 +46,10 @@ pub(super) async fn page(State(running): State<Arc<Running>>, uri: Uri) -> Respo
 
 /// A view as JSON.
 pub(super) async fn json(State(running): State<Arc<Running>>, Path(name): Path<String>, uri: Uri) -> Response {
+    if name == "openapi.json" {
+        return ([(header::CONTENT_TYPE, "application/json")], include_str!("../../static/openapi.json"))
+            .into_response();
+    }
     let error = |code, text: &str| (code, as_json(&serde_json::json!({ "error": text }))).into_response();
     let Some((_, path)) = VIEWS.iter().find(|(view, _)| *view == name) else {
         return error(StatusCode::NOT_FOUND, "there is no such view; /api/v1/openapi.json lists them");

@@ -16,7 +16,7 @@ use super::view::{Query, Rows, Status};
 use crate::registry::clip;
 
 /// Every page: its address, its name, and the key that leads to it after a `g`.
-const PAGES: [(&str, &str, &str); 7] = [
+const PAGES: [(&str, &str, &str); 8] = [
     ("/", "Overview", "o"),
     ("/services", "Services", "s"),
     ("/locks", "Locks", "l"),
@@ -24,6 +24,7 @@ const PAGES: [(&str, &str, &str); 7] = [
     ("/routes", "Routes", "r"),
     ("/events", "Events", "e"),
     ("/config", "Config", "c"),
+    ("/login", "Log in", "i"),
 ];
 
 /// Rows that are added each time that somebody asks for more.

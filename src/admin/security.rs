@@ -63,6 +63,10 @@ async fn guard(local: SocketAddr, sessions: Arc<Sessions>, request: Request, nex
     {
         return (StatusCode::FORBIDDEN, "Pages of others may not act here.\n").into_response();
     }
+    if acts && path == "/health" && !sessions.has_token(request.headers()) {
+        let text = "Orders need the token of admin.token_file, as Authorization: Bearer.\n";
+        return (StatusCode::UNAUTHORIZED, text).into_response();
+    }
     let is_open = local.ip().to_canonical().is_loopback() || OPEN.contains(&path) || path.starts_with("/static/");
     if !is_open && !sessions.may_read(request.headers()) {
         let is_page =

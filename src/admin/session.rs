@@ -47,6 +47,8 @@ struct Session {
 struct LoginPage<'a> {
     problem: &'a str,
     unusable: Option<&'a str>,
+    /// The mark of the session, if there is one.
+    mark: Option<String>,
 }
 
 /// A login form.
@@ -146,23 +148,23 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 /// The page with the form.
-pub(super) async fn page(State(running): State<Arc<Running>>) -> Html<String> {
-    form(&running, "")
+pub(super) async fn page(State(running): State<Arc<Running>>, headers: HeaderMap) -> Html<String> {
+    form(&running, "", running.sessions.mark(&headers))
 }
 
-fn form(running: &Running, problem: &str) -> Html<String> {
+fn form(running: &Running, problem: &str, mark: Option<String>) -> Html<String> {
     let unusable = running.sessions.token.as_ref().err().map(String::as_str);
-    Html(document("Log in", "", "", "", &render(&LoginPage { problem, unusable })))
+    Html(document("Log in", "/login", "", "", &render(&LoginPage { problem, unusable, mark })))
 }
 
 /// Takes a token.
 pub(super) async fn login(State(running): State<Arc<Running>>, Form(Login { token }): Form<Login>) -> Response {
     if let Err((status, problem)) = running.sessions.check(token.trim()) {
-        return (status, form(&running, problem)).into_response();
+        return (status, form(&running, problem, None)).into_response();
     }
     match running.sessions.open() {
         Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, form(&running, &error.to_string())).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, form(&running, &error.to_string(), None)).into_response(),
     }
 }
 

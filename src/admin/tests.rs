@@ -32,7 +32,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
         let (sources, judging) = sources(Table::new(), &registry);
-        let state = State { registry, readiness: Box::new(readiness), sources, token_file: None };
+        let state = State { registry, readiness: Box::new(readiness), sources, token_file: Some(token_file()) };
         let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
         Server { address, end, served, _judging: judging }
     }
@@ -93,6 +93,12 @@ pub(super) fn endpoints(service: &str, weights: &[u32]) -> Endpoints {
         Endpoint { id: EndpointId(n), instance, label, lease: 0, revision: 1, doubted: false, state }
     };
     Endpoints::new(weights.iter().zip(1..).map(endpoint).collect())
+}
+
+/// A file for the token, below the temporary folder.
+fn token_file() -> String {
+    let file = std::env::temp_dir().join(format!("waypost-admin-{}/token", std::process::id()));
+    file.to_str().unwrap().to_owned()
 }
 
 fn nothing() -> Readiness {

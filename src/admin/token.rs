@@ -75,7 +75,11 @@ pub fn read(path: &Path) -> Result<String, TokenError> {
 }
 
 /// Reads the token, or makes one if there is no file.
-pub(super) fn read_or_make(path: &Path) -> Result<String, TokenError> {
+///
+/// # Errors
+///
+/// As [`read`], and if the file cannot be made.
+pub fn read_or_make(path: &Path) -> Result<String, TokenError> {
     match read(path) {
         Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         result => return result,

@@ -12,6 +12,7 @@ mod clients;
 mod contract;
 mod contract_local;
 mod curl;
+mod dashboard;
 mod demo;
 mod discovery;
 mod embedded;
