@@ -17,6 +17,7 @@ setup-test: ## install what the tests need
 	@$(SETUP)/clients.sh
 	@$(SETUP)/filters.sh
 	@$(SETUP)/guests.sh
+	@$(SETUP)/browser.sh
 
 filters: ## build the modules to filters/target/modules
 	@$(SETUP)/filters.sh

@@ -4,6 +4,7 @@
 mod check;
 mod child;
 mod connect;
+mod dashboard;
 mod demo;
 mod elect;
 mod etcd;
@@ -78,6 +79,7 @@ enum Command {
     Watch(keys::Watch),
     #[command(hide = true)]
     ExecBound(child::Bound),
+    Dashboard(dashboard::Arguments),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -115,6 +117,9 @@ enum Failure {
     /// A module does not work.
     #[error("a call of the module failed: {0}")]
     Module(Fault),
+    /// There is no token to log in with.
+    #[error("{0}; `waypost run` makes one at its first start")]
+    Token(String),
     /// What was asked for could not run.
     #[error(transparent)]
     Run(#[from] process::Error),
@@ -132,7 +137,7 @@ impl Failure {
             Failure::Config(_) | Failure::Usage(_) => 2,
             // Who closes the pipe, such as `head`, has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) | Failure::Module(_) => 1,
+            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) | Failure::Module(_) | Failure::Token(_) => 1,
             Failure::Registry(error) => match error {
                 registry::Error::Config(_) | registry::Error::Invalid { .. } => 2,
                 registry::Error::Missing(_) => 3,
@@ -176,6 +181,7 @@ pub fn main<'a>(
         Command::Put(arguments) => keys::put(arguments, environment, out),
         Command::Watch(arguments) => keys::watch(arguments, environment, out),
         Command::ExecBound(arguments) => child::bound(&arguments),
+        Command::Dashboard(arguments) => dashboard::run(arguments, environment, out),
         Command::Config(Config::Check(arguments)) => check::run(&arguments, out),
         Command::Config(Config::Print(arguments)) => print::run(arguments, environment, out),
         Command::Filters(Filters::Check(arguments)) => filters::check(&arguments, out),

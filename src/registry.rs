@@ -18,6 +18,7 @@ mod instance;
 mod keeper;
 mod lease;
 mod lock;
+pub mod queue;
 mod registration;
 mod session;
 

@@ -55,6 +55,12 @@ impl Settings {
         });
         let etcd = section.section("etcd", etcd::read_clients);
         let prefixes = prefixes(section, &etcd);
+        if !etcd.contains_key(&admin.lock_client) {
+            let known: Vec<_> = etcd.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            let message = format!("locks.client: `{}` is no etcd client; name one of {known}", admin.lock_client);
+            section.error("admin", message);
+        }
         let settings = Settings {
             proxy,
             admin,

@@ -217,7 +217,12 @@ impl Client {
     }
 
     /// Makes a call at one member; a second time with a new login if the first one's token was refused.
-    async fn call_at<T, F, Fut>(&self, member: Arc<Member>, operation: Operation, call: &F) -> Result<T, Error>
+    pub(super) async fn call_at<T, F, Fut>(
+        &self,
+        member: Arc<Member>,
+        operation: Operation,
+        call: &F,
+    ) -> Result<T, Error>
     where
         F: Fn(etcd_client::Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,

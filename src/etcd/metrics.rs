@@ -37,6 +37,8 @@ pub enum Operation {
     LeaseTimeToLive,
     /// Asking for all leases.
     LeaseList,
+    /// Asking a member how it is.
+    Status,
 }
 
 impl fmt::Display for Operation {
@@ -54,6 +56,7 @@ impl fmt::Display for Operation {
             Operation::LeaseRevoke => "lease_revoke",
             Operation::LeaseTimeToLive => "lease_time_to_live",
             Operation::LeaseList => "lease_list",
+            Operation::Status => "status",
         })
     }
 }

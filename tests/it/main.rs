@@ -13,6 +13,7 @@ mod commands;
 mod contract;
 mod contract_local;
 mod curl;
+mod dashboard;
 mod demo;
 mod discovery;
 mod embedded;

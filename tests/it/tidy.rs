@@ -219,6 +219,7 @@ fn no_file_names_a_package_registry() {
     let lists = [
         "Makefile",
         "tests/clients/node/package-lock.json",
+        "tests/clients/browser/package-lock.json",
         "tests/clients/python/requirements.txt",
         "tests/guests/assemblyscript/package-lock.json",
     ];
