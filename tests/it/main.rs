@@ -24,6 +24,7 @@ mod health;
 mod http;
 mod lifecycle;
 mod limits;
+mod modules;
 mod outage;
 mod readme;
 mod routing;
