@@ -166,7 +166,7 @@ async fn filtered(
                 chain.exchange().facts.endpoint = endpoint.label.clone();
             }
             let (head, (source, upstream)) = answer.into_parts();
-            let (head, source, failure) = filters::response(&chain, head, source, grpc).await;
+            let (head, source, failure) = filters::response(&chain, head, source, grpc, is_head).await;
             (head, source, failure, Some((upstream, timer)))
         }
         Err(failure) => {
@@ -174,7 +174,7 @@ async fn filtered(
             let failure = chain.stopped().map_or(failure, Failure::Filter);
             let (answer, text) = filters::answer(&chain, &failure, grpc);
             let source = filters::full(if is_head { Bytes::new() } else { text });
-            let (head, source, second) = filters::response(&chain, answer.into_parts().0, source, grpc).await;
+            let (head, source, second) = filters::response(&chain, answer.into_parts().0, source, grpc, is_head).await;
             (head, source, Some(second.unwrap_or(failure)), None)
         }
     };

@@ -25,7 +25,7 @@ pub(super) fn authority(head: &request::Parts) -> Option<&str> {
 }
 
 /// Removes what concerns one connection only, with all that `Connection` names.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use super::headers::strip_hop_by_hop;
 use crate::route::NoRoute;
 use crate::upstream::ConnectError;
 use crate::wasm::{LocalResponse, Stop};
@@ -149,6 +150,11 @@ impl Failure {
         (response, text)
     }
 
+    /// What ends a gRPC response that had begun.
+    pub(super) fn trailers(&self) -> HeaderMap {
+        trailers(self.codes().1, &self.to_string())
+    }
+
     /// Every endpoint was tried; `reveal` adds which one failed last, and how.
     pub(super) fn unreachable(service: &str, label: &str, error: &Arc<ConnectError>, reveal: bool) -> Failure {
         let detail = if reveal { format!(" (last tried {label}: {error})") } else { String::new() };
@@ -161,6 +167,7 @@ pub(super) fn local(answer: LocalResponse, grpc: bool) -> (Response<()>, Bytes) 
     let LocalResponse { status, headers, body, grpc_status, details } = answer;
     let mut response = Response::new(());
     *response.headers_mut() = headers;
+    strip_hop_by_hop(response.headers_mut());
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if grpc {
         let text = String::from_utf8_lossy(if body.is_empty() { details.as_bytes() } else { &body }).into_owned();
@@ -179,6 +186,16 @@ pub(super) fn local(answer: LocalResponse, grpc: bool) -> (Response<()>, Bytes) 
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
     (response, body)
+}
+
+/// The same when the head of a response is gone already.
+pub(super) fn local_trailers(answer: LocalResponse) -> HeaderMap {
+    let said = local(answer, true).0;
+    let status = [GRPC_STATUS, GRPC_MESSAGE].into_iter().filter_map(|name| {
+        let value = said.headers().get(&name)?.clone();
+        Some((name, value))
+    });
+    status.collect()
 }
 
 /// The gRPC status for an HTTP one: gRPC's document "HTTP to gRPC Status Code Mapping".

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::acceptor::Accepted;
 use super::body::RequestBody;
-use super::filters::Filters;
+use super::filters::{self, Filters};
 use super::respond::Failure;
 use super::service::Service;
 use super::stats::{ServiceStats, Stats};
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     pub(super) unknown: Arc<ServiceStats>,
     stats: Stats,
     seed: u64,
+    /// For tasks that go on as long as it does.
+    itself: RefCell<Weak<Worker>>,
 }
 
 /// The settings as this worker has them: an exchange counts itself here, and not where all workers would meet.
@@ -75,6 +77,7 @@ impl Worker {
             unknown: stats.service(index, &names::UNKNOWN_SERVICE.into()),
             stats,
             seed: fastrand::u64(..),
+            itself: RefCell::default(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Worker {
     pub(super) async fn run(self, orders: Orders) {
         let Orders { mut accepted, mut settings, mut phase } = orders;
         let worker = Rc::new(self);
+        worker.itself.replace(Rc::downgrade(&worker));
         // Filters belong to the thread that they run on, and call services through its worker.
         let begin = worker.settings().settings.clone();
         worker.take_over_settings(begin);
@@ -154,6 +158,9 @@ impl Worker {
         let stats = self.stats.service(self.index, slot.service());
         let seed = self.seed.wrapping_add(self.index as u64);
         let service = Rc::new(Service::new(slot, settings, policy, stats, seed));
+        if matches!(service.settings.balance, Balance::Module(_)) {
+            tokio::task::spawn_local(filters::keep_ticking(Rc::downgrade(&service), self.itself.borrow().clone()));
+        }
         self.services.borrow_mut().insert(service.slot.service().clone(), service.clone());
         Ok(service)
     }

@@ -110,6 +110,12 @@ impl Waypost {
         self.process.log()
     }
 
+    /// Its resident memory, in bytes.
+    pub fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
+        status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+    }
+
     /// All metrics as it shows them.
     pub async fn metrics(&self) -> String {
         let (status, text) = client::get(self.admin, "/metrics").await.expect("metrics");
