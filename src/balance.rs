@@ -20,11 +20,8 @@ mod shares;
 mod tests;
 mod weighted;
 
-<<<<<<< HEAD
 use std::fmt;
-=======
 use std::time::Duration;
->>>>>>> wasm-tests
 
 use self::least_request::LeastRequest;
 pub use self::policy::Policy;

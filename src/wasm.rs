@@ -32,12 +32,8 @@ pub use filter::{CallOut, Filter};
 pub use host::{Callout, Reply};
 pub use module::{Kinds, LoadError, Module};
 pub use policy::{EndpointList, Sample, snapshot};
-<<<<<<< HEAD
 pub use trial::{Trial, try_out};
-pub use vm::{Fault, Vm};
-=======
 pub use vm::Vm;
 
 #[cfg(test)]
 mod tests;
->>>>>>> wasm-tests

@@ -26,12 +26,9 @@ mod health;
 mod http;
 mod lifecycle;
 mod limits;
-<<<<<<< HEAD
 mod locking;
 mod managing;
-=======
 mod modules;
->>>>>>> wasm-tests
 mod outage;
 mod readme;
 mod registering;

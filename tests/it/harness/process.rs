@@ -50,18 +50,9 @@ impl Process {
         self.lines.lock().unwrap().iter().find_map(find)
     }
 
-    /// Its number.
-    pub fn pid(&self) -> u32 {
-        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
-    }
-
     /// Sends a signal: `TERM`, `STOP`, `CONT`, `HUP`.
     pub async fn signal(&self, signal: &str) {
-<<<<<<< HEAD
-        let id = self.pid();
-=======
         let id = self.id();
->>>>>>> wasm-tests
         // The shell's own kill, because a small machine may lack the program of that name.
         let status = Command::new("sh").arg("-c").arg(format!("kill -{signal} {id}")).status().await.unwrap();
         assert!(status.success(), "kill -{signal} {}", self.name);

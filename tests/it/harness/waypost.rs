@@ -80,7 +80,7 @@ impl Waypost {
 
     /// The number of its process.
     pub fn pid(&self) -> u32 {
-        self.process.pid()
+        self.process.id()
     }
 
     /// Its configuration file.
