@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod etcd;
+mod filters;
 mod print;
 mod process;
 mod reload;
@@ -17,6 +18,7 @@ use std::io::{self, Write};
 use clap::{Parser, Subcommand};
 
 use crate::config::Errors;
+use crate::wasm::Fault;
 
 pub use reload::{Outcome, Reloader};
 pub use settings::Settings;
@@ -49,6 +51,14 @@ enum Command {
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(Config),
+    /// Check a module.
+    #[command(subcommand)]
+    Filters(Filters),
+}
+
+#[derive(Subcommand)]
+enum Filters {
+    Check(filters::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -72,6 +82,9 @@ enum Failure {
     /// The demo could not go on.
     #[error("the demo cannot go on: {0}")]
     Demo(String),
+    /// A module does not work.
+    #[error("a call of the module failed: {0}")]
+    Module(Fault),
     /// What was asked for could not run.
     #[error(transparent)]
     Run(#[from] process::Error),
@@ -83,7 +96,7 @@ impl Failure {
             Failure::Config(_) | Failure::Usage(_) => 2,
             // Who closes the pipe, such as `head`, has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) => 1,
+            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) | Failure::Module(_) => 1,
         }
     }
 }
@@ -106,10 +119,11 @@ pub fn main<'a>(
     };
     let result = match command {
         Command::Run(arguments) => run::run(arguments, environment),
-        Command::Demo(arguments) => demo::run(&arguments, out),
+        Command::Demo(arguments) => demo::run(arguments, out),
         Command::Etcd(arguments) => etcd::run(&arguments),
         Command::Config(Config::Check(arguments)) => check::run(&arguments, out),
         Command::Config(Config::Print(arguments)) => print::run(arguments, environment, out),
+        Command::Filters(Filters::Check(arguments)) => filters::check(&arguments, out),
     };
     match result {
         Ok(()) => 0,

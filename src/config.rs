@@ -18,6 +18,8 @@ mod yaml;
 
 pub use effective::Effective;
 pub use error::{Error, Errors, Place};
+pub use nearest::nearest;
+pub use path::join;
 pub use secret::Secret;
 pub use section::Section;
 

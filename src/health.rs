@@ -8,12 +8,15 @@
 //! ```text
 //! probes ──answers──┐
 //! workers ─counters─┼─> monitor: judge each endpoint, panic? ──share──> endpoint's state, slot touched ──> pickers
-//! operators ─orders─┘
+//! operators ─orders─┤
+//! policies ─verdicts┘
 //! ```
 
 mod config;
 mod monitor;
 mod outlier;
+mod policies;
+mod policy;
 mod probe;
 mod prober;
 mod report;
@@ -32,6 +35,7 @@ use tokio::time::Instant;
 pub use config::{Config, Kind, Outlier, Probe};
 use monitor::{Command, Monitor};
 pub use outlier::Window;
+pub use policies::{Policies, PolicySettings, PolicyThread};
 pub use report::{EndpointHealth, Event, ServiceHealth};
 use report::{Metrics, Report};
 pub use verdict::{Ejection, Facts, Order, Probes, State, Verdict, judge};

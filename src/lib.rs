@@ -36,3 +36,5 @@ pub mod table;
 pub mod telemetry;
 #[cfg(feature = "calls")]
 pub mod upstream;
+#[cfg(feature = "wasm")]
+pub mod wasm;

@@ -83,11 +83,11 @@ impl Sources {
         Sources { file, arguments: given.arguments(), environment }
     }
 
-    /// These values for these keys, and nothing else.
-    pub(super) fn with(values: &[(&str, String)]) -> Self {
+    /// These values for these keys, and a file, if there is one.
+    pub(super) fn with(file: Option<PathBuf>, values: &[(&str, String)]) -> Self {
         let argument =
             |(key, value): &(&str, String)| Argument { flag: "demo".into(), key: (*key).into(), value: value.clone() };
-        Sources { arguments: values.iter().map(argument).collect(), ..Sources::default() }
+        Sources { file, arguments: values.iter().map(argument).collect(), ..Sources::default() }
     }
 
     /// The file, if there is one.

@@ -60,7 +60,7 @@ fn root<T>(
 
 /// The arguments as a tree like that of a file.
 fn arguments(arguments: &[Argument], errors: &mut Vec<Error>) -> Node {
-    let mut root = Node { place: Place::Default, value: Value::Mapping(Vec::new()) };
+    let mut root = Node { place: Place::Default, value: Value::Mapping(Vec::new()), plain: true };
     for argument in arguments {
         let place = Place::Argument(argument.flag.as_str().into());
         let message = match path::split(&argument.key) {
@@ -79,7 +79,7 @@ fn insert(node: &mut Node, keys: &[String], value: &str, place: &Place) -> bool 
         return match node.value {
             Value::Mapping(_) | Value::List(_) => false,
             Value::Null | Value::Scalar(_) => {
-                *node = Node { place: place.clone(), value: Value::Scalar(value.to_owned()) };
+                *node = Node { place: place.clone(), value: Value::Scalar(value.to_owned()), plain: true };
                 true
             }
         };
@@ -91,7 +91,7 @@ fn insert(node: &mut Node, keys: &[String], value: &str, place: &Place) -> bool 
         return false;
     };
     let at = entries.iter().position(|e| e.key == *key).unwrap_or_else(|| {
-        let node = Node { place: place.clone(), value: Value::Null };
+        let node = Node { place: place.clone(), value: Value::Null, plain: true };
         entries.push(Entry { key: key.clone(), place: place.clone(), node });
         entries.len() - 1
     });

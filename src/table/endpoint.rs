@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::registry::{Address, Instance, Protocol};
 use crate::telemetry::StatusCounters;
@@ -28,6 +29,13 @@ pub struct EndpointState {
     failures_in_a_row: AtomicU32,
     /// Calls that failed without an answer.
     unanswered: AtomicU64,
+    /// Calls that ended, and the microseconds that they took, where somebody wants to know.
+    ended: AtomicU64,
+    micros: AtomicU64,
+    /// The weight that a policy gives it, plus one; 0 if none does.
+    weight: AtomicU64,
+    /// What its probes say, for policies.
+    probes: AtomicU8,
 }
 
 impl EndpointState {
@@ -88,6 +96,39 @@ impl EndpointState {
         self.unanswered.load(Ordering::Relaxed)
     }
 
+    /// What its probes say: 0 nothing yet, 1 that it works, 2 that it does not.
+    pub fn probes(&self) -> u32 {
+        u32::from(self.probes.load(Ordering::Relaxed))
+    }
+
+    /// Notes what its probes say.
+    pub fn set_probes(&self, healthy: Option<bool>) {
+        self.probes.store(healthy.map_or(0, |healthy| if healthy { 1 } else { 2 }), Ordering::Relaxed);
+    }
+
+    /// Notes that a call ended, after so long.
+    pub fn call_ended(&self, took: Duration) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The calls that ended, and the microseconds that they took in all, since somebody wanted to know.
+    pub fn ended(&self) -> (u64, u64) {
+        (self.ended.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
+    }
+
+    /// Sets the weight that counts instead of the registered one; true if it was another before. Pickers see it when the
+    /// service's slot is touched.
+    pub fn override_weight(&self, weight: Option<u32>) -> bool {
+        let weight = weight.map_or(0, |weight| u64::from(weight) + 1);
+        self.weight.swap(weight, Ordering::Relaxed) != weight
+    }
+
+    /// The weight that counts instead of the registered one, if one does.
+    pub fn weight_override(&self) -> Option<u32> {
+        self.weight.load(Ordering::Relaxed).checked_sub(1).map(|weight| weight as u32)
+    }
+
     /// What it was found to speak since it could last not be reached.
     pub fn detected(&self) -> Option<Protocol> {
         match self.detected.load(Ordering::Relaxed) {
@@ -129,9 +170,9 @@ impl Endpoint {
         &self.instance.address
     }
 
-    /// Its share of calls; 0 means no new ones.
+    /// Its share of calls; 0 means no new ones. As registered, or as a policy gave it.
     pub fn weight(&self) -> u32 {
-        self.instance.weight
+        self.state.weight_override().unwrap_or(self.instance.weight)
     }
 
     /// What it speaks, if the registration says so.

@@ -215,7 +215,12 @@ fn no_test_is_ignored() {
 fn no_file_names_a_package_registry() {
     // Mirrors are the user's own business, set up where their tools read it.
     let hosts = ["crates.io", "pypi.org", "npmjs.org", "proxy.golang.org"];
-    let lists = ["Makefile", "tests/clients/node/package-lock.json", "tests/clients/python/requirements.txt"];
+    let lists = [
+        "Makefile",
+        "tests/clients/node/package-lock.json",
+        "tests/clients/python/requirements.txt",
+        "tests/guests/assemblyscript/package-lock.json",
+    ];
     let setup = fs::read_dir(project("tests/setup")).unwrap().map(|entry| entry.unwrap().path());
     for path in lists.iter().map(|list| project(list)).chain(setup) {
         let text = fs::read_to_string(&path).unwrap();

@@ -9,6 +9,7 @@ run() {
 }
 
 run cargo fmt --check
+run cargo fmt --check --manifest-path tests/guests/rust/Cargo.toml
 run cargo clippy --locked --all-targets -- --deny warnings
 run cargo clippy --locked --test interop -- --deny warnings
 RUSTDOCFLAGS="--deny warnings" run cargo doc --locked --no-deps
