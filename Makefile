@@ -15,8 +15,9 @@ setup-test: ## install what the tests need
 	@$(SETUP)/build.sh
 	@$(SETUP)/etcd.sh
 	@$(SETUP)/clients.sh
-	@$(SETUP)/guests.sh
 	@$(SETUP)/filters.sh
+	@$(SETUP)/guests.sh
+	@$(SETUP)/browser.sh
 
 filters: ## build the modules to filters/target/modules
 	@$(SETUP)/filters.sh
