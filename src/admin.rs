@@ -47,7 +47,7 @@ impl Default for Config {
 impl Config {
     /// Reads the section `admin`.
     pub fn read(section: &mut Section<'_>) -> Self {
-        Config { listen: section.parsed("listen", Config::default().listen) }
+        Config { listen: section.listen("listen", Config::default().listen) }
     }
 }
 

@@ -22,6 +22,7 @@ pub use nearest::nearest;
 pub use path::join;
 pub use secret::Secret;
 pub use section::Section;
+pub use units::parse_listen;
 
 /// Where values come from, strongest first. Not `Debug`, for it may hold secrets in the clear.
 #[derive(Clone, Default)]

@@ -74,7 +74,7 @@ impl Config {
         let base = Config::default();
         let range = |low: u64, high: u64| Duration::from_millis(low)..=Duration::from_secs(high);
         Config {
-            listen: section.parsed("listen", base.listen),
+            listen: section.listen("listen", base.listen),
             workers: section.integer("workers", base.workers, 1..=64),
             max_connections: section.integer("max_connections", base.max_connections, 1..=1_000_000),
             limits: section.section("limits", |limits| Limits::read(limits, &base.limits)),
