@@ -33,7 +33,7 @@ pub(super) enum Setback {
 }
 
 /// The client's fault, not the endpoint's.
-const BROKEN: Failure = Failure::BadRequest("its body broke off or is malformed");
+const BROKEN: Failure = Failure::BadRequest("its body broke off, stopped to come, or is malformed");
 
 type Sent = (ResponseFuture, h2::SendStream<bytes::Bytes>, StreamPermit);
 
