@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::harness::{
-    Backend, Scene,
+    Backend, Client, Scene, Waypost,
     backend::Speaks,
     client::full,
     eventually,
@@ -211,4 +211,36 @@ async fn an_endpoint_that_drains_loses_no_call() {
         let reply = client.unary("greeter").await.unwrap();
         assert_eq!(reply.status, 0, "{}", reply.message);
     }
+}
+
+#[tokio::test]
+async fn a_registration_that_leads_back_to_the_proxy_is_found_out() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    let other = Waypost::on(&scene.etcd, "").await;
+    scene.etcd.put("/services/itself/a", &scene.waypost.data.to_string()).await;
+    // Each of two proxies may send the call to itself or to the other one.
+    scene.etcd.put("/services/ring/a", &scene.waypost.data.to_string()).await;
+    scene.etcd.put("/services/ring/b", &other.data.to_string()).await;
+    scene.knows(4).await;
+    let ways = [scene.client().await, Client::h1(scene.waypost.data).await];
+    for service in ["itself", "ring"] {
+        for client in &ways {
+            let answer = client.http("GET", &format!("http://{service}/"), &[], full("")).await;
+            assert_eq!(answer.status, 508, "{}", answer.text());
+            assert!(
+                answer.text().contains(&format!("the call for service `{service}` came back")),
+                "{}",
+                answer.text()
+            );
+        }
+        let reply = ways[0].unary(service).await.unwrap();
+        assert_eq!(reply.status, UNAVAILABLE);
+        assert!(reply.message.contains("register the address where the service itself listens"), "{}", reply.message);
+    }
+    let loops = scene.waypost.metric("waypost_exchanges_total", &["itself", "loop"]).await;
+    assert!((loops - 3.0).abs() < f64::EPSILON, "{loops}");
+    // What other proxies say of themselves is no loop.
+    let via = [("via", "1.1 waypost, 2.0 waypost-0123456789abcdef")];
+    assert_eq!(ways[0].grpc("greeter", "Unary", &via, &[b""]).await.unwrap().status, 0);
 }
