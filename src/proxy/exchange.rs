@@ -94,6 +94,9 @@ async fn carry(
     }
     let service = routed.service?;
     record.routed(&service);
+    if service.via.is_loop(&head.headers) {
+        return Err(Failure::Loop(service.slot.service().to_string()));
+    }
     let limit = routed.timeout.or(service.settings.timeout);
     let by = deadline::of(&head.headers, limit, record.started)
         .map_err(|_| Failure::BadRequest("`grpc-timeout` must be 1 to 8 digits and one of H, M, S, m, u, n"))?;
@@ -103,7 +106,7 @@ async fn carry(
         None => routed.subset.and_then(|id| settings.router.subset(id)),
     };
     let hash = service.settings.hash_header.as_ref().map_or(0, |name| headers::hash(&head.headers, name));
-    headers::to_upstream(head, &client.header);
+    headers::to_upstream(head, &client.header, &service.via);
     if let Some(chain) = chain {
         filters::request_body(chain, head, body);
     }

@@ -34,6 +34,11 @@ pub(super) enum Failure {
         "service `{0}` has instances, but none in the subset that the route asks for, and the route has no fallback"
     )]
     NoSubset(String),
+    /// An endpoint led the call back to this proxy.
+    #[error(
+        "the call for service `{0}` came back to the proxy that had sent it on: an instance of it is registered at the address of a proxy; register the address where the service itself listens"
+    )]
+    Loop(String),
     /// Every endpoint was tried.
     #[error(
         "service `{service}` is registered, but none of its instances can be connected to{detail}; see that they run and that the proxy can reach them"
@@ -96,6 +101,7 @@ impl Failure {
             Failure::NotReady(_) => "not_ready",
             Failure::NoInstances(_) => "no_instances",
             Failure::NoSubset(_) => "no_subset",
+            Failure::Loop(_) => "loop",
             Failure::Unreachable { .. } => "unreachable",
             Failure::Refused(_) => "refused",
             Failure::ConnectionLost { .. } => "connection_lost",
@@ -122,6 +128,7 @@ impl Failure {
             Failure::NotReady(_) | Failure::NoInstances(_) | Failure::NoSubset(_) | Failure::Refused(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
+            Failure::Loop(_) => (StatusCode::LOOP_DETECTED, Code::Unavailable),
             Failure::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
             Failure::ConnectionLost { .. } => (StatusCode::BAD_GATEWAY, Code::Unavailable),
             Failure::Reset(_, reason) => (StatusCode::BAD_GATEWAY, code_of_reset(*reason)),

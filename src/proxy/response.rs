@@ -97,7 +97,7 @@ impl ResponseBody {
                 let said = local.map(respond::local_trailers);
                 (failure.label(), Some(said.unwrap_or_else(|| failure.trailers())))
             }
-            BodyError::Http2(_) | BodyError::Http1(_) => {
+            BodyError::Http2(_) | BodyError::Http1(_) | BodyError::Stalled(_) => {
                 let text = "the connection to the instance was lost in the middle of its response";
                 ("connection_lost", Some(respond::trailers(Code::Unavailable, text)))
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config;
+use super::headers::Via;
 use super::stats::{ServiceStats, add};
 use crate::balance::{Balance, Balancer, Call, NoPick, Outcome, Picker, Policy};
 use crate::route::Subset;
@@ -19,6 +20,7 @@ pub(super) struct Service {
     pub(super) slot: Arc<Slot>,
     pub(super) settings: config::Service,
     pub(super) stats: Arc<ServiceStats>,
+    pub(super) via: Via,
     /// The module that picks, if one does.
     policy: RefCell<Option<Arc<Bound>>>,
     seed: u64,
@@ -88,12 +90,13 @@ impl Service {
         settings: config::Service,
         policy: Option<Arc<Bound>>,
         stats: Arc<ServiceStats>,
+        via: Via,
         seed: u64,
     ) -> Self {
         let picker = picker(&settings, policy.as_ref(), seed);
         let view = View { all: Choice { endpoints: Rc::default(), picker }, subsets: HashMap::new() };
         let (policy, seen, view) = (RefCell::new(policy), Cell::new(0), RefCell::new(view));
-        let service = Service { slot, settings, stats, policy, seed, seen, view };
+        let service = Service { slot, settings, stats, via, policy, seed, seen, view };
         service.refresh();
         service
     }

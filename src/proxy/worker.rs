@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 use super::acceptor::Accepted;
 use super::body::RequestBody;
 use super::filters::{self, Filters};
+use super::headers::Via;
 use super::respond::Failure;
 use super::service::Service;
 use super::stats::{ServiceStats, Stats};
@@ -39,6 +41,8 @@ pub(super) struct Worker {
     pub(super) trials: RefCell<Trials>,
     pub(super) unknown: Arc<ServiceStats>,
     stats: Stats,
+    /// Turns names of services into numbers that are the same in each worker, and in no other process.
+    ids: RandomState,
     seed: u64,
     /// For tasks that go on as long as it does.
     itself: RefCell<Weak<Worker>>,
@@ -66,7 +70,7 @@ pub(super) struct Orders {
 }
 
 impl Worker {
-    pub(super) fn new(index: usize, table: Table, settings: Arc<Settings>, stats: Stats) -> Self {
+    pub(super) fn new(index: usize, table: Table, settings: Arc<Settings>, stats: Stats, ids: RandomState) -> Self {
         Worker {
             index,
             table,
@@ -76,6 +80,7 @@ impl Worker {
             trials: RefCell::default(),
             unknown: stats.service(index, &names::UNKNOWN_SERVICE.into()),
             stats,
+            ids,
             seed: fastrand::u64(..),
             itself: RefCell::default(),
         }
@@ -156,8 +161,9 @@ impl Worker {
         let settings = current.services.of(name).clone();
         let policy = policy(&current, &settings);
         let stats = self.stats.service(self.index, slot.service());
+        let via = Via::new(self.ids.hash_one(&**slot.service()));
         let seed = self.seed.wrapping_add(self.index as u64);
-        let service = Rc::new(Service::new(slot, settings, policy, stats, seed));
+        let service = Rc::new(Service::new(slot, settings, policy, stats, via, seed));
         if matches!(service.settings.balance, Balance::Module(_)) {
             tokio::task::spawn_local(filters::keep_ticking(Rc::downgrade(&service), self.itself.borrow().clone()));
         }
