@@ -124,6 +124,7 @@ pieces! {
     EventLine(row: Event) = "event_row.html";
     ConfigText(text: str) = "config.html";
     RoutesForm(query: Query) = "routes_form.html";
+    RoutesAnswer(view: Routes) = "answer.html";
     RoutesList(view: Routes) = "routes.html";
 }
 
@@ -322,6 +323,10 @@ pub(super) fn config(text: &str) -> Page {
 }
 
 pub(super) fn routes(view: &Routes, query: &Query) -> Page {
-    let before = vec![Piece::new("form", &RoutesForm { query }), Piece::new("routes", &RoutesList { view })];
+    let before = vec![
+        Piece::new("form", &RoutesForm { query }),
+        Piece::new("answer", &RoutesAnswer { view }),
+        Piece::new("routes", &RoutesList { view }),
+    ];
     Page { title: "Routes".to_owned(), here: "/routes", before, ..Page::default() }
 }

@@ -188,6 +188,43 @@ async fn stale_data_has_no_green_light_and_says_what_still_works() {
 }
 
 #[tokio::test]
+async fn ten_thousand_instances_stay_usable() {
+    let etcd = Etcd::start(Version::Wheel).await;
+    let addresses: Vec<_> = (0..10_000).map(|n| format!("127.1.{}.{}:80", n / 250, n % 250 + 1)).collect();
+    let mut client = etcd_client::Client::connect([etcd.address(0).to_string()], None).await.unwrap();
+    for (n, some) in addresses.chunks(100).enumerate() {
+        let put = |(m, address): (usize, &String)| {
+            etcd_client::TxnOp::put(format!("/services/big/{}", n * 100 + m), address.as_str(), None)
+        };
+        let puts: Vec<_> = some.iter().enumerate().map(put).collect();
+        client.txn(etcd_client::Txn::new().and_then(puts)).await.unwrap();
+    }
+    let waypost = Waypost::on(&etcd, "").await;
+    shows(&waypost, "services", "/services/rows/0/endpoints", 10_000).await;
+    let browser = Browser::new(&waypost);
+    for path in ["/", "/services", "/service?name=big", "/service?name=big&sort=-calls", "/service?name=big&q=!healthy"]
+    {
+        let mut took = Vec::new();
+        let mut size = 0;
+        for _ in 0..7 {
+            let start = Instant::now();
+            let (status, _, page) = browser.get(path).await;
+            assert_eq!(status, 200);
+            (size, _) = (page.len(), took.push(start.elapsed()));
+        }
+        took.sort();
+        eprintln!("{path}: {size} bytes, median {:?}, from {:?} to {:?}", took[3], took[0], took[6]);
+        // The best of them: others may be using this machine, and this is a build for development.
+        assert!(took[0] < Duration::from_millis(100), "{path}: {took:?}");
+        let files = ["style.css", "app.js", "live.js", "icon.svg"].map(|file| format!("/static/{file}"));
+        for file in files {
+            size += browser.get(&file).await.2.len();
+        }
+        assert!(size < 100_000, "{path} and its files are {size} bytes");
+    }
+}
+
+#[tokio::test]
 async fn secrets_are_on_no_page() {
     let etcd = Etcd::start(Version::Wheel).await;
     let config = format!("etcd:\n  endpoints: {}\n  user: me\n  password: hunter2hunter2\n", etcd.endpoints());
