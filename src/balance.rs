@@ -12,6 +12,7 @@
 
 mod candidates;
 mod least_request;
+mod policy;
 mod random;
 mod round_robin;
 mod shares;
@@ -20,19 +21,33 @@ mod tests;
 mod weighted;
 
 use std::fmt;
-use std::str::FromStr;
 
 use self::least_request::LeastRequest;
+pub use self::policy::Policy;
 use self::random::Random;
 use self::round_robin::RoundRobin;
 use self::weighted::Weighted;
 use crate::table::Endpoints;
+use crate::wasm::Use;
 
 /// What a picker may know of a call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Call<'a> {
     /// Positions, in the endpoints of the last `update`, that this call has already tried.
     pub tried: &'a [u32],
+    /// Made of the header that the service's configuration names; 0 if there is none.
+    pub hash: u64,
+    /// 0, then 1 and so on when it is tried again.
+    pub attempt: u32,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// The gRPC status, 0 to 16, or the HTTP status, 100 to 599; -1 if there was no response.
+    pub status: i32,
+    /// From the first attempt to the end.
+    pub took: std::time::Duration,
 }
 
 /// There is no endpoint to pick: none is there, or all have been tried.
@@ -52,6 +67,54 @@ pub trait Picker: Send {
     ///
     /// [`NoPick`] if there is no endpoint, or the call has tried all that may be picked.
     fn pick(&mut self, call: &Call<'_>) -> Result<u32, NoPick>;
+
+    /// Hears how a call ended that it picked for, if it [wants to](Self::wants_results); with the position in the
+    /// endpoints of the last `update`.
+    fn result(&mut self, _position: u32, _outcome: &Outcome) {}
+
+    /// Whether it wants to hear how calls end.
+    fn wants_results(&self) -> bool {
+        false
+    }
+
+    /// Does what is due from time to time, and says when it wants to be called again.
+    fn tick(&mut self) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+/// Who says which endpoint takes a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Balance {
+    /// One that is built in.
+    Native(Balancer),
+    /// A module.
+    Module(Use),
+}
+
+impl Balance {
+    /// Who picks where a module leaves it to others.
+    pub fn native(&self) -> Balancer {
+        match self {
+            Balance::Native(balancer) => *balancer,
+            Balance::Module(_) => Balancer::Weighted,
+        }
+    }
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Balance::Native(balancer) => balancer.fmt(f),
+            Balance::Module(used) => f.write_str(&used.module),
+        }
+    }
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Balance::Native(Balancer::default())
+    }
 }
 
 /// How the endpoints of a service share its calls.
@@ -89,23 +152,8 @@ impl Balancer {
     }
 }
 
-impl FromStr for Balancer {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Balancer::ALL.iter().find(|(name, _)| *name == text).map(|(_, balancer)| *balancer).ok_or_else(|| {
-            format!("unknown balancer `{text}`; it is one of round_robin, weighted, random, least_request")
-        })
-    }
-}
-
 impl fmt::Display for Balancer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Balancer::RoundRobin => "round_robin",
-            Balancer::Weighted => "weighted",
-            Balancer::Random => "random",
-            Balancer::LeastRequest => "least_request",
-        })
+        f.write_str(Balancer::ALL.iter().find(|(_, balancer)| balancer == self).map_or("", |(name, _)| name))
     }
 }

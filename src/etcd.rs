@@ -15,13 +15,17 @@ mod lease;
 mod members;
 mod metrics;
 mod sync;
+mod txn;
 mod types;
 mod watch;
 
 pub use client::Client;
+pub(crate) use client::prefix_end;
 pub use config::{Config, DEFAULT_CLIENT, Tls, read_clients};
 pub use error::{Cause, Error};
-pub use inspect::{MemberStatus, TimeToLive};
+pub use inspect::MemberStatus;
+pub use lease::LeaseStatus;
 pub use metrics::{Metrics, Operation};
+pub use txn::{Action, Condition, Done, MAX_TXN_OPS, Txn};
 pub use types::{Event, Header, KeyValue, Listing, Response};
 pub use watch::Watch;

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod deadline;
 mod exchange;
+mod filters;
 mod headers;
 mod pump;
 mod record;
@@ -34,9 +35,10 @@ pub use stats::{Calls, Counts};
 use worker::{Orders, Worker};
 
 use crate::health::Health;
-use crate::route::Router;
+use crate::route::{self, Router};
 use crate::table::Table;
 use crate::telemetry::Registry;
+use crate::wasm::{self, Prepared};
 
 /// Connections that may wait for one worker to take them over.
 const BACKLOG: usize = 1_024;
@@ -50,6 +52,12 @@ pub struct Settings {
     pub router: Router,
     /// How each service is called.
     pub services: Services,
+    /// The filters that every exchange passes.
+    pub filters: Vec<route::Filter>,
+    /// The modules that `filters`, `router` and `services` name.
+    pub modules: Prepared,
+    /// Limits for modules.
+    pub wasm: wasm::Config,
     /// Who hears of endpoints that fail.
     pub health: Health,
     /// Whether each exchange is logged.

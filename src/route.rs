@@ -22,6 +22,7 @@
 
 mod authority;
 mod config;
+mod filter;
 mod header;
 mod host;
 mod path;
@@ -30,6 +31,7 @@ mod router;
 mod tests;
 
 pub use config::{Config, Match, Route};
+pub use filter::{Filter, OnError};
 pub use header::HeaderMatch;
 pub use host::HostMatch;
 pub use path::PathMatch;

@@ -285,7 +285,7 @@ async fn look(running: &Running, wish: &mut Wish) -> Result<Vec<String>, Refusal
 /// The keys that hang on a lease, each with its newest revision, and the revision at which they were read.
 async fn attached(operator: &Client, lease: i64) -> Result<(Vec<(String, i64)>, i64), Refusal> {
     let gone = || Refusal(StatusCode::CONFLICT, format!("The lease {lease:x} has ended already; nothing was done."));
-    let found = operator.time_to_live(lease).await.map_err(Refusal::failed)?.ok_or_else(gone)?;
+    let found = operator.time_to_live(lease, true).await.map_err(Refusal::failed)?.ok_or_else(gone)?;
     let (mut keys, mut read_at) = (Vec::new(), 0);
     for key in found.keys {
         let listing = operator.list(&key).await.map_err(Refusal::failed)?;

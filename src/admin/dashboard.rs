@@ -19,7 +19,7 @@ use super::page::{self, Page, Piece};
 use super::show::Seconds;
 use super::ttl::Ttls;
 use super::view::{self, Facts, Query};
-use crate::balance::Balancer;
+use crate::balance::Balance;
 use crate::etcd::Client;
 use crate::health::{self, Health};
 use crate::route;
@@ -29,7 +29,7 @@ use crate::table::Table;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What holds for a service.
-pub type ServiceFacts = (Balancer, Arc<health::Config>);
+pub type ServiceFacts = (Balance, Arc<health::Config>);
 
 /// The configuration that holds now.
 pub struct InForce {

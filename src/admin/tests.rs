@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::balance::Balancer;
+use crate::balance::{Balance, Balancer};
 use crate::health::{self, ServiceSettings};
 use crate::registry::{Address, Instance};
 use crate::table::{Endpoint, EndpointId, Endpoints, Table};
@@ -56,7 +56,7 @@ pub(super) fn in_force() -> InForce {
     InForce {
         text: "proxy:\n  listen: 127.0.0.1:8400\n".to_owned(),
         routing: crate::route::Config::default(),
-        services: Box::new(|_| (Balancer::Weighted, Arc::default())),
+        services: Box::new(|_| (Balance::Native(Balancer::Weighted), Arc::default())),
         clients: Vec::new(),
         locks: None,
         operator: None,

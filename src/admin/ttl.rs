@@ -101,10 +101,11 @@ impl Ttls {
             // Which cluster a lease is of is not known here; where it is not, the answer says so.
             let clients = in_force.borrow().all_clients();
             for client in clients {
-                match client.time_to_live(lease).await {
+                match client.time_to_live(lease, true).await {
                     Ok(Some(found)) => {
                         let keys = found.keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
-                        self.answer(lease, Some(Ttl::new(found.granted, found.left, keys)));
+                        let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+                        self.answer(lease, Some(Ttl::new(seconds(found.granted), seconds(found.remaining), keys)));
                         break;
                     }
                     Ok(None) => self.answer(lease, None),

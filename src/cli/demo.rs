@@ -10,6 +10,7 @@ mod traffic;
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -30,19 +31,23 @@ const LINES: usize = 256;
 /// Show everything: a registry, services that come and go, calls and locks.
 ///
 /// Needs no etcd: the registry is the embedded one of `waypost etcd`, which is for development; in production it is a
-/// real etcd cluster. Takes the usual ports, or others if they are taken, and reads no configuration.
+/// real etcd cluster. Takes the usual ports, or others if they are taken.
 #[derive(Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// A configuration file, which may change meanwhile. Addresses and the registry are the demo's own.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
 
 /// What ends the demo before its time.
 type Problem = Box<dyn std::error::Error>;
 
-pub(super) fn run(_: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let start = Instant::now();
-    process::run(demo(start, out))?
+    process::run(demo(arguments.config, start, out))?
 }
 
-async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
+async fn demo(config: Option<PathBuf>, start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
     let mut stop = Stop::new().map_err(process::Error::from)?;
     let registry = free(2379, "the registry", out).await?;
     let data = free(8400, "the proxy", out).await?;
@@ -50,15 +55,18 @@ async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
     let address = |listener: &TcpListener| listener.local_addr().map_err(process::Error::from);
     let (registry_at, data_at, admin_at) = (address(&registry)?, address(&data)?, address(&admin)?);
 
-    let sources = Sources::with(&[
+    let mut values = vec![
         ("proxy.listen", data_at.to_string()),
         ("proxy.grace", "3s".to_owned()),
         ("admin.listen", admin_at.to_string()),
         ("etcd.endpoints", format!("http://{registry_at}")),
         ("etcd.clients.operator.endpoints", format!("http://{registry_at}")),
-        ("services.named.greeter.balancer", "weighted".to_owned()),
-        ("log.level", "warn".to_owned()),
-    ]);
+    ];
+    if config.is_none() {
+        values.push(("services.named.greeter.balance", "weighted".to_owned()));
+        values.push(("log.level", "warn".to_owned()));
+    }
+    let sources = Sources::with(config, &values);
     let (reloader, settings) = Reloader::start(sources)?;
     let log = init_log(&settings.borrow().log);
     let registry = embedded::Server::start(registry, embedded::Config::default()).map_err(process::Error::from)?;

@@ -16,13 +16,15 @@ use super::process::{self, Error, Stop, listen};
 use super::sources::Given;
 use super::{Failure, Outcome, Reloader, Settings, Sources};
 use crate::admin::{self, PrefixReadiness, Readiness};
+use crate::balance::Balance;
 use crate::config::Effective;
 use crate::etcd::{self, Client};
-use crate::health::{self, Health, ServiceSettings};
+use crate::health::{self, Health, Policies, PolicySettings, PolicyThread, ServiceSettings};
 use crate::proxy::{self, Proxy};
 use crate::route::Router;
 use crate::table::{self, PrefixStatus, Source, Table};
 use crate::telemetry::{LogHandle, Registry, init_log, names};
+use crate::wasm::{Catalog, NeedError, Prepared};
 
 /// Run the proxy until SIGTERM or Ctrl-C.
 ///
@@ -33,7 +35,7 @@ use crate::telemetry::{LogHandle, Registry, init_log, names};
   waypost run
   waypost run --config waypost.yaml
   waypost run --listen 0.0.0.0:8400 --etcd http://etcd-0:2379,http://etcd-1:2379 --prefix /services/
-  waypost run --set services.default.balancer=least_request
+  waypost run --set services.default.balance=least_request
   WAYPOST_ETCD_USER=proxy WAYPOST_ETCD_PASSWORD=... waypost run")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -70,7 +72,12 @@ pub(super) async fn serve(
     let (table, mut tasks) = table::start(clients.sources(&now), now.table.clone()).await;
     registry.register_collector(table.clone());
     let (health, _judging) = health::start(table.clone(), judging(&now), &registry);
-    let proxy = Proxy::start(data, carrying(&now, &table, &health), &table, &registry)?;
+    let catalog = Catalog::new(now.wasm.clone(), now.proxy.workers, table.clone(), &registry);
+    let mut modules = catalog.prepare(now.needs()).await.map_err(Error::Modules)?;
+    let proxy = Proxy::start(data, carrying(&now, &modules, &table, &health), &table, &registry)?;
+    let policies = PolicyThread::start(table.clone(), health.clone(), deciding(&now, &modules))?;
+    let mut replaced = catalog.subscribe();
+    let watching = tokio::spawn(catalog.clone().watch());
     let (end_admin, admin_ends) = oneshot::channel::<()>();
     let (started, effective) = (Instant::now(), reloader.effective());
     let (shown, in_force) = watch::channel(Arc::new(showing(&now, &effective, &clients, started)));
@@ -101,17 +108,36 @@ pub(super) async fn serve(
                 () = stop.told() => break,
                 () = &mut reloading => {}
                 Ok(()) = settings.changed() => {
-                    now = settings.borrow_and_update().clone();
+                    let new = settings.borrow_and_update().clone();
+                    match catalog.prepare(new.needs()).await {
+                        Ok(prepared) => modules = prepared,
+                        Err(errors) => {
+                            reloads.refused(&errors);
+                            continue;
+                        }
+                    }
+                    now = new;
                     log.apply(&now.log);
                     tasks.reconfigure(clients.sources(&now), now.table.clone()).await;
                     health.reconfigure(judging(&now)).await;
-                    proxy.reconfigure(carrying(&now, &table, &health));
+                    proxy.reconfigure(carrying(&now, &modules, &table, &health));
+                    policies.reconfigure(deciding(&now, &modules));
                     shown.send_replace(Arc::new(showing(&now, &effective, &clients, started)));
+                }
+                Ok(()) = replaced.changed() => {
+                    replaced.borrow_and_update();
+                    // What was in force a moment ago can be used as it could then.
+                    if let Ok(prepared) = catalog.prepare(now.needs()).await {
+                        modules = prepared;
+                        proxy.reconfigure(carrying(&now, &modules, &table, &health));
+                        policies.reconfigure(deciding(&now, &modules));
+                    }
                 }
             }
         }
     }
 
+    watching.abort();
     let grace = now.proxy.grace;
     tracing::info!(?grace, "stopping: calls under way may finish; a second signal cuts them");
     let cut = async {
@@ -135,12 +161,15 @@ pub(super) async fn serve(
 }
 
 /// What the data plane needs of the settings.
-fn carrying(settings: &Settings, table: &Table, health: &Health) -> proxy::Settings {
+fn carrying(settings: &Settings, modules: &Prepared, table: &Table, health: &Health) -> proxy::Settings {
     let table = table.clone();
     proxy::Settings {
         config: settings.proxy.clone(),
         router: Router::new(&settings.routing),
         services: settings.services.clone(),
+        filters: settings.filters.clone(),
+        modules: modules.clone(),
+        wasm: settings.wasm.clone(),
         health: health.clone(),
         access_log: settings.log.access,
         ready: Box::new(move || table.ready()),
@@ -149,12 +178,30 @@ fn carrying(settings: &Settings, table: &Table, health: &Health) -> proxy::Setti
 
 /// What health needs of the settings.
 fn judging(settings: &Settings) -> health::Settings {
+    health::Settings { of: by_service(settings) }
+}
+
+fn by_service(settings: &Settings) -> Box<dyn Fn(&str) -> ServiceSettings + Send + Sync> {
     let services = settings.services.clone();
-    let of = move |name: &str| {
+    Box::new(move |name: &str| {
         let proxy::Service { health, upstream, .. } = services.of(name);
         ServiceSettings { health: health.clone(), upstream: upstream.clone() }
+    })
+}
+
+/// What the policies that weigh and judge need of the settings.
+fn deciding(settings: &Settings, modules: &Prepared) -> PolicySettings {
+    let (services, modules) = (settings.services.clone(), modules.clone());
+    let of = move |name: &str| {
+        let service = services.of(name);
+        let weights = match &service.balance {
+            Balance::Module(used) => modules.get(used).filter(|bound| bound.module().kinds().weights),
+            Balance::Native(_) => None,
+        };
+        let health = service.health.policy.as_ref().and_then(|used| modules.get(used));
+        Policies { weights: weights.cloned(), health: health.cloned() }
     };
-    health::Settings { of: Box::new(of) }
+    PolicySettings { of: Box::new(of), services: by_service(settings) }
 }
 
 /// What the dashboard shows of the settings.
@@ -169,8 +216,8 @@ fn showing(
         text: effective.borrow().to_string(),
         routing: settings.routing.clone(),
         services: Box::new(move |name| {
-            let proxy::Service { balancer, health, .. } = services.of(name);
-            (*balancer, health.clone())
+            let proxy::Service { balance, health, .. } = services.of(name);
+            (balance.clone(), health.clone())
         }),
         clients: clients.watching(settings),
         operator: clients.clients.get(admin::OPERATOR).cloned(),
@@ -201,6 +248,15 @@ impl Reloads {
         let reloads = Reloads(Family::default());
         registry.register(names::CONFIG_RELOADS, "Times the configuration was read again", reloads.0.clone());
         reloads
+    }
+
+    /// The modules that the configuration names are no good.
+    fn refused(&self, errors: &[NeedError]) {
+        for error in errors {
+            tracing::error!("{error}");
+        }
+        tracing::error!("the changed configuration cannot be applied; the old one stays in effect");
+        self.0.get_or_create(&[("result", "rejected")]).inc();
     }
 
     fn count(&self, outcome: &Outcome) {

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::config::Section;
+use crate::balance::{Balance, Balancer};
+use crate::config::{Section, join, nearest};
 use crate::proxy::Services;
+use crate::route::Filter;
 use crate::table::Prefix;
 use crate::telemetry::LogConfig;
-use crate::{admin, etcd, proxy, route, table};
+use crate::wasm::{Need, Role, Use};
+use crate::{admin, etcd, proxy, registry, route, table, wasm};
 
 /// Keys that a running process does not take over, each with all below it: what they stand for is made at its start.
-const FIXED: &[&str] = &["proxy.listen", "proxy.workers", "proxy.max_connections", "admin", "log.format"];
+const FIXED: &[&str] = &["proxy.listen", "proxy.workers", "proxy.max_connections", "admin", "log.format", "wasm"];
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +26,18 @@ pub struct Settings {
     pub etcd: BTreeMap<String, etcd::Config>,
     /// List `prefixes`; each names a client of `etcd`. Never empty.
     pub prefixes: Vec<Prefix>,
+    /// Section `registry`.
+    pub registry: registry::Config,
     /// Section `table`.
     pub table: table::Config,
     /// Section `routing`.
     pub routing: route::Config,
     /// Section `services`.
     pub services: Services,
+    /// List `filters`: those that every exchange passes.
+    pub filters: Vec<Filter>,
+    /// Section `wasm`.
+    pub wasm: wasm::Config,
     /// Section `log`.
     pub log: LogConfig,
 }
@@ -52,16 +61,73 @@ impl Settings {
             let message = format!("locks.client: `{}` is no etcd client; name one of {known}", admin.lock_client);
             section.error("admin", message);
         }
-        Settings {
+        let settings = Settings {
             proxy,
             admin,
             etcd,
             prefixes,
+            registry: section.section("registry", registry::Config::read),
             table: section.section("table", table::Config::read),
             routing: section.section("routing", route::Config::read),
             services: section.section("services", Services::read),
+            filters: Filter::read_list(section, "filters"),
+            wasm: section.section("wasm", wasm::Config::read),
             log: section.section("log", LogConfig::read),
+        };
+        for (key, message) in settings.missing() {
+            section.error_at(&key, message);
         }
+        settings
+    }
+
+    /// The modules that it names, with the keys that do.
+    pub fn needs(&self) -> Vec<Need> {
+        let filter = |key: String, filter: &Filter| {
+            let Filter { module, config, .. } = filter;
+            Need { key, role: Role::Filter, used: Use { module: module.clone(), config: config.clone() } }
+        };
+        let chain = |path: &str, filters: &[Filter]| -> Vec<Need> {
+            filters.iter().enumerate().map(|(n, f)| filter(format!("{path}[{n}].module"), f)).collect()
+        };
+        let mut needs = chain("filters", &self.filters);
+        for (n, route) in self.routing.routes.iter().enumerate() {
+            needs.extend(chain(&format!("routing.routes[{n}].filters"), &route.filters));
+        }
+        let default = &self.services.default;
+        let named = self.services.named.iter().map(|(name, service)| (join("services.named", name), service));
+        for (path, service) in std::iter::once(("services.default".to_owned(), default)).chain(named) {
+            // What a service takes over from the default is named there.
+            let is_own = path == "services.default" || service.balance != default.balance;
+            if let Balance::Module(used) = &service.balance
+                && is_own
+            {
+                needs.push(Need { key: format!("{path}.balance"), role: Role::Balance, used: used.clone() });
+            }
+            let is_own = path == "services.default" || service.health.policy != default.health.policy;
+            if let Some(used) = service.health.policy.as_ref().filter(|_| is_own) {
+                needs.push(Need { key: format!("{path}.health.policy"), role: Role::Health, used: used.clone() });
+            }
+        }
+        needs
+    }
+
+    /// Modules of which there is no file: the keys that name them, and what is to be said of it.
+    fn missing(&self) -> Vec<(String, String)> {
+        let missing = |need: Need| {
+            let module = &need.used.module;
+            let why = self.wasm.file(module).err().filter(|_| !module.is_empty())?;
+            let natives = Balancer::ALL.iter().map(|(name, _)| *name);
+            let message = match need.role {
+                Role::Balance => {
+                    let near = nearest(module, natives.clone()).map(|near| format!("; did you mean `{near}`?"));
+                    let names = natives.collect::<Vec<_>>().join(", ");
+                    format!("`{module}` is not one of {names}, and {why}{}", near.unwrap_or_default())
+                }
+                Role::Filter | Role::Health => format!("{why}: put it there, or set wasm.folder"),
+            };
+            Some((need.key, message))
+        };
+        self.needs().into_iter().filter_map(missing).collect()
     }
 
     /// What it amounts to, in one line.
@@ -178,6 +244,8 @@ mod tests {
             ("admin.listen", true),
             ("log.format", true),
             ("log.level", false),
+            ("wasm.folder", true),
+            ("filters", false),
             ("etcd.endpoints", false),
         ] {
             assert_eq!(is_fixed(key), fixed, "{key}");

@@ -1,7 +1,7 @@
 //! What someone may have meant who misspelt a name.
 
 /// The candidate nearest to `name`, if it is near enough to be worth a question.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
     candidates
         .into_iter()

@@ -1,7 +1,7 @@
-//! Paths of keys: `proxy.listen`, `prefixes[0].client`, `services.named."acme.Greeter".balancer`.
+//! Paths of keys: `proxy.listen`, `prefixes[0].client`, `services.named."acme.Greeter".balance`.
 
 /// The path of `key` in the section at `path`.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub fn join(path: &str, key: &str) -> String {
     let quote = if key.is_empty() || key.contains(['.', '"', '[', ' ']) { "\"" } else { "" };
     let dot = if path.is_empty() || key.is_empty() { "" } else { "." };
     match key {
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn paths_are_joined_and_split() {
-        for keys in [vec!["proxy"], vec!["proxy", "listen"], vec!["services", "named", "acme.Greeter", "balancer"]] {
+        for keys in [vec!["proxy"], vec!["proxy", "listen"], vec!["services", "named", "acme.Greeter", "balance"]] {
             let path = keys.iter().fold(String::new(), |path, key| join(&path, key));
             assert_eq!(split(&path).unwrap(), keys, "{path}");
         }

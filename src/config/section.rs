@@ -138,8 +138,15 @@ impl<'a> Section<'a> {
 
     /// Like [`list`](Section::list), and an absent or empty one reads as a list of one empty section.
     pub fn list_of_one<T>(&mut self, key: &str, read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
-        let empty = Node { place: self.reader.file.clone(), value: Value::Null };
+        let empty = Node { place: self.reader.file.clone(), value: Value::Null, plain: true };
         self.read_list(key, &[empty], read)
+    }
+
+    /// Passes over a key and all below it, which are somebody else's to read.
+    pub fn skip(&mut self, key: &str) {
+        self.known.push(key.to_owned());
+        let path = join(&self.frames[0].path, key);
+        self.reader.environment.skip(&path);
     }
 
     /// Notes an error of the caller's own at this key, or at the section if it has no such key or `key` is empty.
@@ -160,6 +167,14 @@ impl<'a> Section<'a> {
             }
         }
         self.known.truncate(known);
+    }
+
+    /// Notes an error at a value that was read before, by its whole path.
+    pub fn error_at(&mut self, path: &str, message: impl Into<String>) {
+        let here = &self.frames[0].path;
+        let leaf = self.record.iter().find_map(|(key, tree)| tree.leaf(join(here, key), path));
+        let place = leaf.map_or_else(|| self.reader.file.clone(), |leaf| leaf.place.clone());
+        self.reader.errors.push(Error { place, key: path.to_owned(), message: message.into() });
     }
 
     /// The value of `key` from the strongest layer that has it.

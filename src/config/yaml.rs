@@ -20,6 +20,8 @@ const MAX_ALIASED: usize = 10_000;
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
+    /// A scalar without quotes: `true` and `1` mean what they look like where JSON is wanted.
+    pub(super) plain: bool,
 }
 
 /// What stands there.
@@ -58,6 +60,19 @@ impl Origin {
 }
 
 impl Node {
+    /// As JSON. Plain scalars that are `true`, `false` or numbers there are so here.
+    pub(super) fn json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Scalar(text) => match serde_json::from_str(text) {
+                Ok(value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) if self.plain => value,
+                _ => serde_json::Value::String(text.clone()),
+            },
+            Value::List(items) => items.iter().map(Node::json).collect(),
+            Value::Mapping(entries) => entries.iter().map(|e| (e.key.clone(), e.node.json())).collect(),
+        }
+    }
+
     /// How many nodes it is made of.
     fn size(&self) -> usize {
         1 + match &self.value {
@@ -129,7 +144,7 @@ impl Builder<'_> {
                     "" | "~" | "null" | "Null" | "NULL" if plain => Value::Null,
                     text => Value::Scalar(text.to_owned()),
                 };
-                self.put(Node { place, value }, anchor);
+                self.put(Node { place, value, plain }, anchor);
                 Ok(())
             }
             Event::SequenceStart(anchor, tag) => self.begin(Value::List(Vec::new()), anchor, tag.as_deref(), at),
@@ -188,7 +203,8 @@ impl Builder<'_> {
         if self.open.len() >= MAX_DEPTH {
             return Err(ScanError::new(at, format!("nested deeper than {MAX_DEPTH} levels")));
         }
-        self.open.push(Open { node: Node { place: self.origin.place(at), value }, anchor, key: None });
+        let node = Node { place: self.origin.place(at), value, plain: false };
+        self.open.push(Open { node, anchor, key: None });
         Ok(())
     }
 

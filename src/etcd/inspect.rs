@@ -1,4 +1,4 @@
-//! Looking at a cluster without changing it: its members, and the time that leases have left.
+//! Looking at a cluster without changing it: its members.
 
 use std::sync::Arc;
 
@@ -25,17 +25,6 @@ pub struct MemberStatus {
     pub errors: Vec<String>,
 }
 
-/// What is left of a lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimeToLive {
-    /// Seconds that it was granted for.
-    pub granted: i64,
-    /// Whole seconds that are left.
-    pub left: i64,
-    /// The keys that hang on it.
-    pub keys: Vec<Vec<u8>>,
-}
-
 impl Client {
     /// Asks each member that is in use how it is, one after the other. Cancel-safe.
     pub async fn statuses(&self) -> Vec<(Arc<str>, Result<MemberStatus, Error>)> {
@@ -51,24 +40,6 @@ impl Client {
         }
         statuses.sort_by(|a, b| a.0.cmp(&b.0));
         statuses
-    }
-
-    /// Asks what is left of a lease, and which keys hang on it; none if there is no such lease. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// As any call. Newer servers let a user ask only who may read all of the keys.
-    pub async fn time_to_live(&self, lease: i64) -> Result<Option<TimeToLive>, Error> {
-        let response = self
-            .call(Operation::LeaseTimeToLive, |client| {
-                let mut leases = client.lease_client();
-                let options = etcd_client::LeaseTimeToLiveOptions::new().with_keys();
-                async move { leases.time_to_live(lease, Some(options)).await }
-            })
-            .await?
-            .0;
-        let found = TimeToLive { granted: response.granted_ttl, left: response.ttl, keys: response.keys };
-        Ok((found.granted > 0 && found.left >= 0).then_some(found))
     }
 }
 

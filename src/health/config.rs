@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::Section;
 use crate::telemetry::GRPC_STATUSES;
+use crate::wasm::Use;
 
 /// How the health of one service's endpoints is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Config {
     /// How long the share of a new or returned endpoint grows from a tenth to the whole. Unset (`off`): it has the whole
     /// at once; 1 s to 1 h.
     pub slow_start: Option<Duration>,
+    /// The module that judges endpoints. Unset: none.
+    pub policy: Option<Use>,
 }
 
 /// What endpoints are asked, and what their answers mean.
@@ -100,7 +103,20 @@ impl Config {
             outlier: section.section("outlier", Outlier::read),
             panic_threshold: section.integer("panic_threshold", 50, 0..=100),
             slow_start: section.optional_duration("slow_start", None, SECOND..=HOUR),
+            policy: policy(section),
         }
+    }
+}
+
+fn policy(section: &mut Section<'_>) -> Option<Use> {
+    let module = section.optional("policy");
+    let config = section.document("policy_config");
+    match module {
+        None if !config.is_empty() => {
+            section.error("policy_config", "there is no `policy` that it could be for");
+            None
+        }
+        module => module.map(|module| Use { module, config }),
     }
 }
 

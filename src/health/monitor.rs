@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Settings;
+use super::policy::Opinion;
 use super::prober::{Answer, Prober, Shared};
 use super::report::{Event, Report};
 use super::verdict::{Order, State};
@@ -28,6 +29,8 @@ const ANSWERS: usize = 256;
 pub(super) enum Command {
     /// Other settings hold.
     Reconfigure(Settings),
+    /// What a policy holds of a service's endpoints.
+    Opinions { service: Arc<str>, opinions: Vec<(EndpointId, Opinion)> },
     /// Order something for an endpoint of a service, or take an order back; the answer is whether there is such an
     /// endpoint.
     Order { service: String, address: String, order: Option<(Order, Instant)>, done: oneshot::Sender<bool> },
@@ -98,6 +101,12 @@ impl Monitor {
                 self.settings = settings;
                 for name in self.services.keys().cloned().collect::<Vec<_>>() {
                     self.resettle(&name);
+                }
+            }
+            Command::Opinions { service, opinions } => {
+                let watched = self.services.get_mut(&service);
+                if watched.is_some_and(|watched| watched.take_opinions(opinions)) {
+                    self.judge(&service);
                 }
             }
             Command::Order { service, address, order, done } => {

@@ -56,6 +56,11 @@ pub struct Probes {
 }
 
 impl Probes {
+    /// What is held to be true; none before the first answer.
+    pub fn healthy(&self) -> Option<bool> {
+        self.healthy
+    }
+
     /// Takes an answer: `Err` says what was wrong. True if that changes what is held to be true, or why.
     pub fn take(&mut self, answer: Result<(), String>, rise: u32, fall: u32) -> bool {
         let before = self.healthy;
@@ -119,9 +124,11 @@ pub struct Facts {
     pub ejection: Option<Ejection>,
     /// An order, and when it ends.
     pub order: Option<(Order, Instant)>,
+    /// What a policy holds of it: whether it is healthy, and why.
+    pub opinion: Option<(bool, String)>,
 }
 
-/// Judges an endpoint. An order counts before all else, then an ejection, then the probes.
+/// Judges an endpoint. An order counts before all else, then a policy, then an ejection, then the probes.
 pub fn judge(facts: &Facts, config: &Config, now: Instant) -> Verdict {
     if let Some((order, until)) = facts.order.filter(|(_, until)| now < *until) {
         let verdict = |state, what: &'static str| Verdict { state, reason: what.into(), until: Some(until) };
@@ -131,6 +138,10 @@ pub fn judge(facts: &Facts, config: &Config, now: Instant) -> Verdict {
             Order::ForceUnhealthy => return verdict(State::Unhealthy, "held to be unhealthy by an operator"),
             Order::Weight(_) => {}
         }
+    }
+    if let Some((healthy, reason)) = &facts.opinion {
+        let state = if *healthy { State::Healthy } else { State::Unhealthy };
+        return Verdict { state, reason: reason.clone().into(), until: None };
     }
     if let Some(Ejection { until, reason }) = facts.ejection.as_ref().filter(|ejection| now < ejection.until) {
         return Verdict { state: State::Ejected, reason: reason.clone().into(), until: Some(*until) };

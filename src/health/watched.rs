@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::outlier::{self, Window};
+use super::policy::Opinion;
 use super::prober::PROBES_OF_SERVICE;
 use super::verdict::{self, Ejection, Facts, Order, Probes, State, Verdict};
 use super::{Config, ServiceSettings};
@@ -151,6 +152,7 @@ impl Watched {
         for tracked in self.endpoints.values_mut() {
             tracked.prober = None;
             tracked.facts.probes = Probes::default();
+            tracked.endpoint.state.set_probes(None);
             tracked.base = counted(&tracked.endpoint.state, &self.settings.health);
         }
         self.endpoints.keys().copied().collect()
@@ -161,7 +163,21 @@ impl Watched {
         let (Some(tracked), Some(probe)) = (self.endpoints.get_mut(&id), &self.settings.health.probe) else {
             return false;
         };
-        tracked.facts.probes.take(answer, probe.rise, probe.fall)
+        let changed = tracked.facts.probes.take(answer, probe.rise, probe.fall);
+        tracked.endpoint.state.set_probes(tracked.facts.probes.healthy());
+        changed
+    }
+
+    /// Takes over what a policy holds. True if that changes anything.
+    pub(super) fn take_opinions(&mut self, opinions: Vec<(EndpointId, Opinion)>) -> bool {
+        let mut opinions: BTreeMap<_, _> = opinions.into_iter().collect();
+        let mut changed = false;
+        for (id, tracked) in &mut self.endpoints {
+            let opinion = opinions.remove(id);
+            changed |= tracked.facts.opinion != opinion;
+            tracked.facts.opinion = opinion;
+        }
+        changed
     }
 
     /// Orders something for an endpoint, by its address; false if there is none.

@@ -7,6 +7,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::wasm::Stop;
 
 /// Bytes of a request body that are kept, by reference, so that it can be sent again.
 const KEPT: usize = 64 << 10;
@@ -18,6 +22,27 @@ pub(super) enum Source {
     Empty,
     Http2(h2::RecvStream),
     Http1(Incoming),
+    /// What is there whole.
+    Full(Bytes),
+    /// What filters let through.
+    Filtered(Box<Filtered>),
+}
+
+/// The far end of a body that filters look at, in a task of their own.
+pub(super) struct Filtered {
+    pub(super) parts: mpsc::Receiver<Part>,
+    pub(super) ended: bool,
+    /// Ends the task when dropped.
+    pub(super) task: AbortHandle,
+}
+
+/// A part of a body, and whether it is the last.
+pub(super) type Part = (Result<Frame<Bytes>, BodyError>, bool);
+
+impl Drop for Filtered {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Why a body broke off.
@@ -29,12 +54,23 @@ pub(super) enum BodyError {
     Http1(#[from] hyper::Error),
     #[error("the deadline passed")]
     Deadline,
+    #[error("{0}")]
+    Filter(#[from] Stop),
 }
 
 impl Source {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Source::Empty => Poll::Ready(None),
+            Source::Full(bytes) => {
+                let frame = Frame::data(std::mem::take(bytes));
+                *self = Source::Empty;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Source::Filtered(filtered) => Poll::Ready(ready!(filtered.parts.poll_recv(cx)).map(|(frame, last)| {
+                filtered.ended = last;
+                frame
+            })),
             Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
             Source::Http2(stream) => match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
@@ -54,6 +90,8 @@ impl Source {
     pub(super) fn is_end_stream(&self) -> bool {
         match self {
             Source::Empty => true,
+            Source::Full(_) => false,
+            Source::Filtered(filtered) => filtered.ended,
             Source::Http1(body) => body.is_end_stream(),
             Source::Http2(stream) => stream.is_end_stream(),
         }
@@ -63,7 +101,8 @@ impl Source {
         match self {
             Source::Empty => SizeHint::with_exact(0),
             Source::Http1(body) => body.size_hint(),
-            Source::Http2(_) => SizeHint::default(),
+            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Http2(_) | Source::Filtered(_) => SizeHint::default(),
         }
     }
 }
@@ -84,6 +123,11 @@ pub(super) struct RequestBody {
 impl RequestBody {
     pub(super) fn new(source: Source) -> Self {
         RequestBody { source, ..RequestBody::default() }
+    }
+
+    /// Puts something between the client and what is read from here. For a body of which nothing has been read.
+    pub(super) fn filter(&mut self, through: impl FnOnce(Source) -> Source) {
+        self.source = through(std::mem::take(&mut self.source));
     }
 
     /// Whether all that was given out can be given out again.

@@ -5,10 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::balance::Balancer;
+use http::HeaderName;
+
+use crate::balance::{Balance, Balancer};
 use crate::config::Section;
 use crate::health;
 use crate::upstream::{self, Limits};
+use crate::wasm::Use;
 
 /// Where the proxy listens and what it accepts from clients.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +96,9 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Service {
     /// Which endpoint takes a call. Round robin.
-    pub balancer: Balancer,
+    pub balance: Balance,
+    /// The header whose value policies get as a hash. Unset: they get 0.
+    pub hash_header: Option<HeaderName>,
     /// The longest that a call may take, if the caller did not ask for less. Unset: no limit.
     pub timeout: Option<Duration>,
     /// When its endpoints count as healthy.
@@ -115,7 +120,8 @@ impl Service {
     fn read(section: &mut Section<'_>) -> Service {
         let base = Service::default();
         Service {
-            balancer: section.choice("balancer", Balancer::ALL, base.balancer),
+            balance: balance(section),
+            hash_header: section.optional_parsed("hash_header"),
             timeout: section.optional_duration(
                 "timeout",
                 base.timeout,
@@ -124,6 +130,21 @@ impl Service {
             health: Arc::new(section.section("health", health::Config::read)),
             upstream: Arc::new(upstream::Config::read(section)),
         }
+    }
+}
+
+/// A balancer's name is looked for among those that are built in, then among modules.
+fn balance(section: &mut Section<'_>) -> Balance {
+    let name = section.string("balance", "round_robin");
+    let config = section.document("balance_config");
+    match Balancer::ALL.iter().find(|(native, _)| *native == name) {
+        Some((_, native)) => {
+            if !config.is_empty() {
+                section.error("balance_config", format!("`{name}` takes no configuration; only modules do"));
+            }
+            Balance::Native(*native)
+        }
+        None => Balance::Module(Use { module: name, config }),
     }
 }
 

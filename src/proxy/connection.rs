@@ -42,9 +42,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
     else {
         return;
     };
+    let local = stream.stream.local_addr().unwrap_or(peer);
     let address = peer.ip().to_canonical().to_string();
     let Ok(header) = HeaderValue::from_str(&address) else { return };
-    let client = Rc::new(Client { address: address.into(), header });
+    let client = Rc::new(Client { address: address.into(), header, peer, local });
     if is_http2 {
         http2(worker, stream, client, &settings, &mut phase).await;
     } else {

@@ -1,20 +1,27 @@
 //! One request and its response: each step has its line here.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
 use http::{Method, Response, request};
+use http_body::Body;
 
 use super::body::RequestBody;
 use super::record::Record;
 use super::respond::{Code, Failure};
 use super::response::ResponseBody;
+use super::service::Service;
 use super::upstream_call::{self, Target};
-use super::worker::Worker;
-use super::{Settings, deadline, headers};
+use super::worker::{Current, Worker};
+use super::{Settings, deadline, filters, headers};
+use crate::route::{Fallback, SubsetChoice};
+use crate::wasm::Chain;
 
 /// What is known of a client, for as long as its connection lasts.
 pub(super) struct Client {
@@ -22,6 +29,10 @@ pub(super) struct Client {
     pub(super) address: Rc<str>,
     /// The same as a header's value.
     pub(super) header: HeaderValue,
+    /// The same with its port.
+    pub(super) peer: SocketAddr,
+    /// Where it connected to.
+    pub(super) local: SocketAddr,
 }
 
 /// Carries one request to an endpoint and gives the response, or says why it can't be done. Dropping the future
@@ -33,46 +44,70 @@ pub(super) async fn handle(
     body: &mut RequestBody,
     client: &Client,
 ) -> Response<ResponseBody> {
-    let settings = worker.settings();
-    let access = settings.access_log.then_some(&client.address);
+    let current = worker.settings();
+    let access = current.access_log.then_some(&client.address);
     let mut record = Record::begin(head, &worker.unknown, access);
     let is_head = head.method == Method::HEAD;
-    match carry(worker, &settings, head, body, client, &mut record).await {
+    let mut chain = None;
+    let carried = carry(worker, &current, head, body, client, &mut record, &mut chain).await;
+    if let Err(failure) = &carried {
+        tracing::debug!(client = %client.address, %failure, "call not carried");
+    }
+    if let Some(chain) = chain {
+        return Box::pin(filtered(chain, carried, record, is_head)).await;
+    }
+    match carried {
         Ok((answer, timer)) => {
             let (head, (source, upstream)) = answer.into_parts();
-            Response::from_parts(head, ResponseBody::new(source, record, timer, upstream))
+            Response::from_parts(head, ResponseBody::new(source, record, timer, upstream, None))
         }
         Err(failure) => {
             let (response, text) = failure.answer(record.grpc);
             record.refused(failure.label(), response.status());
-            tracing::debug!(client = %client.address, %failure, "call not carried");
-            response.map(|()| ResponseBody::text(if is_head { bytes::Bytes::new() } else { text }))
+            response.map(|()| ResponseBody::own(filters::full(if is_head { Bytes::new() } else { text }), None))
         }
     }
 }
 
 async fn carry(
     worker: &Rc<Worker>,
-    settings: &Settings,
+    settings: &Current,
     head: &mut request::Parts,
     body: &mut RequestBody,
     client: &Client,
     record: &mut Record,
+    chain: &mut Option<Rc<Chain>>,
 ) -> Result<(upstream_call::Answer, upstream_call::Timer), Failure> {
     check(head, settings)?;
-    let authority = headers::authority(head);
-    let matched = settings.router.route(authority, head.uri.path(), &head.headers)?;
-    let service = worker.service(matched.service).or_else(|failure| match matched.lower_case() {
-        Some(name) => worker.service(&name),
-        None => Err(failure),
-    })?;
-    record.routed(service.slot.service(), &service.stats);
-    let limit = matched.timeout.or(service.settings.timeout);
+    if !settings.chains.global.is_empty() {
+        let chain = chain.insert(filters::begin(settings, client, record.started.into_std()));
+        Box::pin(filters::request(chain, &settings.chains.global, head, body.is_end_stream())).await?;
+    }
+    let mut routed = route(worker, settings, head, chain.as_deref())?;
+    if let Some(own) = routed.chain.and_then(|place| settings.chains.chains.get(place)) {
+        let chain = chain.get_or_insert_with(|| filters::begin(settings, client, record.started.into_std()));
+        chain.exchange().reroute = false;
+        Box::pin(filters::request(chain, own, head, body.is_end_stream())).await?;
+        if filters::reroutes(chain) {
+            routed = route(worker, settings, head, Some(chain))?;
+        }
+    }
+    let service = routed.service?;
+    record.routed(&service);
+    let limit = routed.timeout.or(service.settings.timeout);
     let by = deadline::of(&head.headers, limit, record.started)
         .map_err(|_| Failure::BadRequest("`grpc-timeout` must be 1 to 8 digits and one of H, M, S, m, u, n"))?;
-    let subset = matched.subset.and_then(|id| settings.router.subset(id));
+    let wishes = chain.as_ref().map(|chain| filters::wishes(chain, &service)).unwrap_or_default();
+    let subset = match &wishes.subset {
+        Some((id, subset)) => Some(SubsetChoice { id: *id, subset, fallback: Fallback::Any }),
+        None => routed.subset.and_then(|id| settings.router.subset(id)),
+    };
+    let hash = service.settings.hash_header.as_ref().map_or(0, |name| headers::hash(&head.headers, name));
     headers::to_upstream(head, &client.header);
-    let target = Target { worker, settings, service: &service, subset, by };
+    if let Some(chain) = chain {
+        filters::request_body(chain, head, body);
+    }
+    let target = Target { worker, settings, service: &service, subset, by, hash, endpoint: wishes.endpoint };
     let started = record.started;
     let mut timer = by.map(|by| Box::pin(tokio::time::sleep_until(by)));
     let answer = {
@@ -89,6 +124,71 @@ async fn carry(
         upstream_call::failed(&service, settings, picked, false);
     }
     Ok((answer?, timer))
+}
+
+/// Where a request goes.
+struct Routed {
+    service: Result<Rc<Service>, Failure>,
+    subset: Option<usize>,
+    timeout: Option<Duration>,
+    chain: Option<usize>,
+}
+
+/// Finds the service: the one that a filter named, or the one that the routes lead to.
+fn route(
+    worker: &Worker,
+    settings: &Settings,
+    head: &request::Parts,
+    chain: Option<&Chain>,
+) -> Result<Routed, Failure> {
+    if let Some(name) = chain.and_then(|chain| chain.exchange().service.clone()) {
+        return Ok(Routed { service: worker.service(&name), subset: None, timeout: None, chain: None });
+    }
+    let matched = settings.router.route(headers::authority(head), head.uri.path(), &head.headers)?;
+    let service = worker.service(matched.service).or_else(|failure| match matched.lower_case() {
+        Some(name) => worker.service(&name),
+        None => Err(failure),
+    });
+    Ok(Routed { service, subset: matched.subset, timeout: matched.timeout, chain: matched.chain })
+}
+
+/// Shows the filters what came of it, be it a response or a failure.
+async fn filtered(
+    chain: Rc<Chain>,
+    carried: Result<(upstream_call::Answer, upstream_call::Timer), Failure>,
+    mut record: Record,
+    is_head: bool,
+) -> Response<ResponseBody> {
+    let grpc = record.grpc;
+    let (head, source, failure, upstream) = match carried {
+        Ok((answer, timer)) => {
+            if let Some(endpoint) = record.endpoint() {
+                chain.exchange().facts.endpoint = endpoint.label.clone();
+            }
+            let (head, (source, upstream)) = answer.into_parts();
+            let (head, source, failure) = filters::response(&chain, head, source, grpc).await;
+            (head, source, failure, Some((upstream, timer)))
+        }
+        Err(failure) => {
+            // That the body broke off is what it looked like from the other side.
+            let failure = chain.stopped().map_or(failure, Failure::Filter);
+            let (answer, text) = filters::answer(&chain, &failure, grpc);
+            let source = filters::full(if is_head { Bytes::new() } else { text });
+            let (head, source, second) = filters::response(&chain, answer.into_parts().0, source, grpc).await;
+            (head, source, Some(second.unwrap_or(failure)), None)
+        }
+    };
+    match (failure, upstream) {
+        (None, Some((upstream, timer))) => {
+            Response::from_parts(head, ResponseBody::new(source, record, timer, upstream, Some(chain)))
+        }
+        (failure, _) => {
+            let label = failure.map_or("filter", |failure| failure.label());
+            record.refused(label, head.status);
+            chain.exchange().facts.outcome = label;
+            Response::from_parts(head, ResponseBody::own(source, Some(chain)))
+        }
+    }
 }
 
 fn check(head: &request::Parts, settings: &Settings) -> Result<(), Failure> {

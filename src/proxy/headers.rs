@@ -155,6 +155,14 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
+/// A header's value as a number that is the same in every worker and proxy; 0 if the header is not there.
+pub(super) fn hash(headers: &HeaderMap, name: &HeaderName) -> u64 {
+    let Some(value) = headers.get(name) else { return 0 };
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hasher::write(&mut hasher, value.as_bytes());
+    std::hash::Hasher::finish(&hasher).max(1)
+}
+
 /// Declares trailers to an HTTP/1.1 client, which learns of them in no other way.
 pub(super) fn announce_trailers(headers: &mut HeaderMap) {
     if !headers.contains_key(TRAILER) && is_grpc(headers) {

@@ -8,8 +8,9 @@ use http::{HeaderMap, Method, StatusCode, Uri, request};
 use tokio::time::Instant;
 
 use super::headers;
-use super::service::Picked;
+use super::service::{Picked, Service};
 use super::stats::ServiceStats;
+use crate::balance::Outcome;
 use crate::health::Outlier;
 
 /// What is known of one exchange so far. When it is dropped, the exchange is over.
@@ -24,6 +25,8 @@ pub(super) struct Record {
     /// A dropped record that nobody ended means that the client went away.
     outcome: &'static str,
     access: Option<Box<Access>>,
+    /// Whoever wants to hear how it ended.
+    listener: Option<Rc<Service>>,
 }
 
 /// What the access log says beyond the counters.
@@ -46,6 +49,7 @@ impl Record {
             status: StatusCode::OK,
             grpc_status: None,
             outcome: "cancelled",
+            listener: None,
             access: access.map(|client| {
                 let (method, uri) = (head.method.clone(), head.uri.clone());
                 let authority = headers::authority(head).unwrap_or_default().into();
@@ -55,8 +59,10 @@ impl Record {
     }
 
     /// The service is known.
-    pub(super) fn routed(&mut self, service: &Arc<str>, stats: &Arc<ServiceStats>) {
-        self.stats = stats.clone();
+    pub(super) fn routed(&mut self, service: &Rc<Service>) {
+        self.stats = service.stats.clone();
+        self.listener = service.wants_results().then(|| service.clone());
+        let service = service.slot.service();
         if let Some(access) = &mut self.access {
             access.service = Some(service.clone());
         }
@@ -93,6 +99,11 @@ impl Record {
         }
     }
 
+    /// The gRPC status, if one came.
+    pub(super) fn grpc_status(&self) -> Option<u32> {
+        self.grpc_status
+    }
+
     /// The endpoint at which the exchange is.
     pub(super) fn endpoint(&self) -> Option<&Picked> {
         self.endpoint.as_ref()
@@ -121,6 +132,14 @@ impl Drop for Record {
                 Some(status) => endpoint.state.statuses.record_grpc(status),
                 None if self.outcome == "answered" => endpoint.state.statuses.record_http(self.status),
                 None => {}
+            }
+            if let Some(listener) = &self.listener {
+                let status = match self.grpc_status {
+                    Some(status) => i32::try_from(status).unwrap_or(2),
+                    None if self.outcome == "answered" => i32::from(self.status.as_u16()),
+                    None => -1,
+                };
+                listener.result(endpoint, &Outcome { status, took });
             }
         }
         if let Some(access) = &self.access {

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::route::NoRoute;
 use crate::upstream::ConnectError;
+use crate::wasm::{LocalResponse, Stop};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -70,6 +71,9 @@ pub(super) enum Failure {
     /// The request makes no sense to a proxy.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
+    /// A filter does not let it pass.
+    #[error("{0}")]
+    Filter(#[from] Stop),
 }
 
 /// The `grpc-status` codes that a proxy gives: the gRPC status code list.
@@ -98,6 +102,9 @@ impl Failure {
             Failure::Deadline(_) => "deadline",
             Failure::TooManyFields(..) => "too_large",
             Failure::BadRequest(_) | Failure::NoRoute(_) => "bad_request",
+            Failure::Filter(Stop::Answered(_) | Stop::Closed(_)) => "filter",
+            Failure::Filter(Stop::TooLarge(_)) => "too_large",
+            Failure::Filter(Stop::Failed(_) | Stop::Held(_)) => "filter_failed",
         }
     }
 
@@ -120,6 +127,9 @@ impl Failure {
             Failure::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
             Failure::TooManyFields(..) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::ResourceExhausted),
             Failure::BadRequest(_) | Failure::NoRoute(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
+            Failure::Filter(Stop::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
+            Failure::Filter(Stop::Held(_)) => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
+            Failure::Filter(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
         }
     }
 
@@ -143,6 +153,44 @@ impl Failure {
     pub(super) fn unreachable(service: &str, label: &str, error: &Arc<ConnectError>, reveal: bool) -> Failure {
         let detail = if reveal { format!(" (last tried {label}: {error})") } else { String::new() };
         Failure::Unreachable { service: service.to_owned(), detail }
+    }
+}
+
+/// What a filter answered. A gRPC caller gets its status in the head of an empty response, as of any answer of ours.
+pub(super) fn local(answer: LocalResponse, grpc: bool) -> (Response<()>, Bytes) {
+    let LocalResponse { status, headers, body, grpc_status, details } = answer;
+    let mut response = Response::new(());
+    *response.headers_mut() = headers;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if grpc {
+        let text = String::from_utf8_lossy(if body.is_empty() { details.as_bytes() } else { &body }).into_owned();
+        let headers = response.headers_mut();
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status.unwrap_or_else(|| code_of_status(status))));
+        if let Ok(message) = HeaderValue::from_maybe_shared(percent_encoded(&text)) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        return (response, Bytes::new());
+    }
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if !body.is_empty() && !response.headers().contains_key(CONTENT_TYPE) {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    (response, body)
+}
+
+/// The gRPC status for an HTTP one: gRPC's document "HTTP to gRPC Status Code Mapping".
+fn code_of_status(status: StatusCode) -> u32 {
+    match status.as_u16() {
+        200..=299 => 0,
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The body of a response on its way to the client, with all that lives exactly as long as it.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,15 +13,16 @@ use super::body::{BodyError, RequestBody, Source};
 use super::record::Record;
 use super::respond::{self, Code};
 use crate::upstream::{Http1, StreamPermit};
+use crate::wasm::Chain;
 
 /// The body of a response. When it is dropped the exchange is over.
 pub(super) struct ResponseBody {
     source: Source,
-    /// Instead of a source: an answer of the proxy's own.
-    text: Option<Bytes>,
     record: Option<Record>,
     timer: Option<Pin<Box<Sleep>>>,
     upstream: Option<Upstream>,
+    /// Its filters, which hear at its end how it went.
+    chain: Option<Rc<Chain>>,
 }
 
 /// What an exchange holds of its endpoint while the response runs.
@@ -45,8 +47,14 @@ impl Drop for Upload {
 
 impl ResponseBody {
     /// A body that comes from an endpoint.
-    pub(super) fn new(source: Source, record: Record, timer: Option<Pin<Box<Sleep>>>, upstream: Upstream) -> Self {
-        let mut body = ResponseBody { source, text: None, record: Some(record), timer, upstream: Some(upstream) };
+    pub(super) fn new(
+        source: Source,
+        record: Record,
+        timer: Option<Pin<Box<Sleep>>>,
+        upstream: Upstream,
+        chain: Option<Rc<Chain>>,
+    ) -> Self {
+        let mut body = ResponseBody { source, record: Some(record), timer, upstream: Some(upstream), chain };
         if body.source.is_end_stream() {
             body.finish("answered");
         }
@@ -54,15 +62,19 @@ impl ResponseBody {
     }
 
     /// An answer of the proxy's own; the exchange is over.
-    pub(super) fn text(text: Bytes) -> Self {
-        let text = (!text.is_empty()).then_some(text);
-        ResponseBody { source: Source::Empty, text, record: None, timer: None, upstream: None }
+    pub(super) fn own(source: Source, chain: Option<Rc<Chain>>) -> Self {
+        ResponseBody { source, record: None, timer: None, upstream: None, chain }
     }
 
     /// The exchange came to this end.
     pub(super) fn finish(&mut self, outcome: &'static str) {
         if let Some(mut record) = self.record.take() {
             record.end(outcome);
+            if let Some(chain) = &self.chain {
+                let mut exchange = chain.exchange();
+                exchange.facts.outcome = outcome;
+                exchange.facts.grpc_status = record.grpc_status();
+            }
         }
         if let Some(Upstream::Http1(connection)) = self.upstream.take()
             && outcome == "answered"
@@ -78,6 +90,7 @@ impl ResponseBody {
                 ("deadline", Some(respond::trailers(Code::DeadlineExceeded, "the deadline of the call passed")))
             }
             BodyError::Http2(error) if error.is_reset() => ("reset", None),
+            BodyError::Filter(stop) => ("filter", Some(respond::trailers(Code::Internal, &stop.to_string()))),
             BodyError::Http2(_) | BodyError::Http1(_) => {
                 let text = "the connection to the instance was lost in the middle of its response";
                 ("connection_lost", Some(respond::trailers(Code::Unavailable, text)))
@@ -98,9 +111,6 @@ impl Body for ResponseBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(text) = self.text.take() {
-            return Poll::Ready(Some(Ok(Frame::data(text))));
-        }
         if self.record.is_some()
             && let Some(timer) = &mut self.timer
             && timer.as_mut().poll(cx).is_ready()
@@ -128,13 +138,10 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.text.is_none() && self.source.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.text {
-            Some(text) => SizeHint::with_exact(text.len() as u64),
-            None => self.source.size_hint(),
-        }
+        self.source.size_hint()
     }
 }

@@ -8,15 +8,18 @@ use std::sync::Arc;
 
 use super::config;
 use super::stats::{ServiceStats, add};
-use crate::balance::{Call, NoPick, Picker};
+use crate::balance::{Balance, Balancer, Call, NoPick, Outcome, Picker, Policy};
 use crate::route::Subset;
 use crate::table::{Endpoint, EndpointId, Endpoints, Slot};
+use crate::wasm::Bound;
 
 /// One worker's view of one service.
 pub(super) struct Service {
     pub(super) slot: Arc<Slot>,
     pub(super) settings: config::Service,
     pub(super) stats: Arc<ServiceStats>,
+    /// The module that picks, if one does.
+    policy: RefCell<Option<Arc<Bound>>>,
     seed: u64,
     seen: Cell<u64>,
     view: RefCell<View>,
@@ -38,11 +41,17 @@ struct Choice {
     picker: Box<dyn Picker>,
 }
 
+/// Why a call was not given to the endpoint that a filter asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotThere;
+
 /// An endpoint that was picked; it stays as it was then, whatever becomes of the table.
 #[derive(Clone)]
 pub(super) struct Picked {
     endpoints: Rc<Snapshot>,
     at: u32,
+    /// The subset that it was picked from, as in the view.
+    place: Option<usize>,
 }
 
 impl Deref for Picked {
@@ -65,10 +74,17 @@ pub(super) enum Nothing {
 }
 
 impl Service {
-    pub(super) fn new(slot: Arc<Slot>, settings: config::Service, stats: Arc<ServiceStats>, seed: u64) -> Self {
-        let picker = settings.balancer.picker(seed);
+    pub(super) fn new(
+        slot: Arc<Slot>,
+        settings: config::Service,
+        policy: Option<Arc<Bound>>,
+        stats: Arc<ServiceStats>,
+        seed: u64,
+    ) -> Self {
+        let picker = picker(&settings, policy.as_ref(), seed);
         let view = View { all: Choice { endpoints: Rc::default(), picker }, subsets: HashMap::new() };
-        let service = Service { slot, settings, stats, seed, seen: Cell::new(0), view: RefCell::new(view) };
+        let (policy, seen, view) = (RefCell::new(policy), Cell::new(0), RefCell::new(view));
+        let service = Service { slot, settings, stats, policy, seed, seen, view };
         service.refresh();
         service
     }
@@ -92,6 +108,52 @@ impl Service {
         gone
     }
 
+    /// Takes over another version of the module that picks. Calls under way are not touched.
+    pub(super) fn rebind(&self, policy: Option<Arc<Bound>>) {
+        let mut current = self.policy.borrow_mut();
+        if current.as_ref().map(Arc::as_ptr) == policy.as_ref().map(Arc::as_ptr) {
+            return;
+        }
+        let mut view = self.view.borrow_mut();
+        let mut picker = picker(&self.settings, policy.as_ref(), self.seed);
+        picker.update(&view.all.endpoints.0);
+        view.all.picker = picker;
+        view.subsets.clear();
+        *current = policy;
+    }
+
+    /// Whether it is to be heard how calls end.
+    pub(super) fn wants_results(&self) -> bool {
+        self.settings.health.policy.is_some()
+            || self.policy.borrow().as_ref().is_some_and(|policy| {
+                let kinds = policy.module().kinds();
+                kinds.results || kinds.weights
+            })
+    }
+
+    /// Says how a call ended, to those who want to know.
+    pub(super) fn result(&self, picked: &Picked, outcome: &Outcome) {
+        picked.state.call_ended(outcome.took);
+        let mut view = self.view.borrow_mut();
+        let choice = match picked.place {
+            None => Some(&mut view.all),
+            Some(place) => view.subsets.get_mut(&place).map(|(_, choice)| choice),
+        };
+        if let Some(choice) = choice
+            && choice.picker.wants_results()
+            && let Ok(at) = choice.endpoints.0.binary_search_by_key(&picked.id, |e| e.id)
+        {
+            choice.picker.result(u32::try_from(at).unwrap_or(u32::MAX), outcome);
+        }
+    }
+
+    /// The endpoint of that address.
+    pub(super) fn at(&self, address: &str) -> Result<Picked, NotThere> {
+        let endpoints = self.view.borrow().all.endpoints.clone();
+        let at = endpoints.0.iter().position(|e| &*e.label == address).ok_or(NotThere)?;
+        Ok(Picked { endpoints, at: u32::try_from(at).unwrap_or(u32::MAX), place: None })
+    }
+
     /// Whether the slot has changed since the last [`refresh`](Self::refresh).
     pub(super) fn is_stale(&self) -> bool {
         self.seen.get() != self.slot.generation()
@@ -103,11 +165,17 @@ impl Service {
     }
 
     /// The endpoint for a call that has been tried at `tried` already.
-    pub(super) fn pick(&self, subset: Option<(usize, &Subset)>, tried: &[EndpointId]) -> Result<Picked, Nothing> {
+    pub(super) fn pick(
+        &self,
+        subset: Option<(usize, &Subset)>,
+        tried: &[EndpointId],
+        call: Call<'_>,
+    ) -> Result<Picked, Nothing> {
         let View { all, subsets } = &mut *self.view.borrow_mut();
-        let Some((place, subset)) = subset else { return all.pick(tried) };
+        let Some((place, subset)) = subset else { return all.pick(tried, call, None) };
         let new = || {
-            let mut choice = Choice { endpoints: Rc::default(), picker: self.settings.balancer.picker(self.seed) };
+            let picker = picker(&self.settings, self.policy.borrow().as_ref(), self.seed);
+            let mut choice = Choice { endpoints: Rc::default(), picker };
             choice.update(members(&all.endpoints.0, subset));
             (subset.clone(), choice)
         };
@@ -115,10 +183,21 @@ impl Service {
         if known != subset {
             (*known, *choice) = new();
         }
-        match choice.pick(tried) {
+        match choice.pick(tried, call, Some(place)) {
             Err(Nothing::Empty) if !all.endpoints.0.is_empty() => Err(Nothing::EmptySubset),
             picked => picked,
         }
+    }
+}
+
+fn picker(settings: &config::Service, policy: Option<&Arc<Bound>>, seed: u64) -> Box<dyn Picker> {
+    match (&settings.balance, policy) {
+        (Balance::Native(balancer), _) => balancer.picker(seed),
+        (Balance::Module(_), Some(policy)) if policy.module().kinds().pick => {
+            Box::new(Policy::new(policy.clone(), seed))
+        }
+        // One that weighs leaves the picking to this.
+        (Balance::Module(_), _) => Balancer::Weighted.picker(seed),
     }
 }
 
@@ -132,7 +211,7 @@ impl Choice {
         self.endpoints = Rc::new(Snapshot(Arc::new(endpoints)));
     }
 
-    fn pick(&mut self, tried: &[EndpointId]) -> Result<Picked, Nothing> {
+    fn pick(&mut self, tried: &[EndpointId], call: Call<'_>, place: Option<usize>) -> Result<Picked, Nothing> {
         if self.endpoints.0.is_empty() {
             return Err(Nothing::Empty);
         }
@@ -145,8 +224,8 @@ impl Choice {
                 count += 1;
             }
         }
-        match self.picker.pick(&Call { tried: &positions[..count] }) {
-            Ok(at) => Ok(Picked { endpoints: self.endpoints.clone(), at }),
+        match self.picker.pick(&Call { tried: &positions[..count], ..call }) {
+            Ok(at) => Ok(Picked { endpoints: self.endpoints.clone(), at, place }),
             Err(NoPick) => Err(Nothing::AllTried),
         }
     }

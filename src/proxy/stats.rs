@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::telemetry::{Distribution, Families, Histogram, names};
 
 /// How an exchange ended, as its metric label says it. The first is the usual one.
-pub(super) const OUTCOMES: [&str; 15] = [
+pub(super) const OUTCOMES: [&str; 17] = [
     "answered",
     "cancelled",
     "stalled",
@@ -26,6 +26,8 @@ pub(super) const OUTCOMES: [&str; 15] = [
     "deadline",
     "too_large",
     "bad_request",
+    "filter",
+    "filter_failed",
     "other",
 ];
 
@@ -36,6 +38,7 @@ pub(super) struct ServiceStats {
     outcomes: [AtomicU64; OUTCOMES.len()],
     pub(super) retries: AtomicU64,
     pub(super) rebuilds: AtomicU64,
+    pub(super) unhonoured: AtomicU64,
 }
 
 impl ServiceStats {
@@ -90,6 +93,7 @@ struct Sum {
     outcomes: [u64; OUTCOMES.len()],
     retries: u64,
     rebuilds: u64,
+    unhonoured: u64,
 }
 
 impl Stats {
@@ -121,6 +125,7 @@ impl Stats {
             }
             sum.retries += stats.retries.load(Ordering::Relaxed);
             sum.rebuilds += stats.rebuilds.load(Ordering::Relaxed);
+            sum.unhonoured += stats.unhonoured.load(Ordering::Relaxed);
         }
         sums
     }
@@ -152,6 +157,13 @@ impl Collector for Stats {
             names::PICKER_REBUILDS,
             "Pickers brought up to date, counted per worker",
             sums.iter().map(|(name, sum)| ([("service", &**name)], sum.rebuilds)),
+        )?;
+        families.counters(
+            names::ENDPOINT_OVERRIDES_MISSED,
+            "Endpoints that a filter asked for and that were not there",
+            sums.iter()
+                .filter(|(_, sum)| sum.unhonoured > 0)
+                .map(|(name, sum)| ([("service", &**name)], sum.unhonoured)),
         )?;
         families.gauges(
             names::CLIENT_CONNECTIONS,

@@ -14,9 +14,10 @@ use super::body::{RequestBody, Source};
 use super::record::Record;
 use super::respond::Failure;
 use super::response::Upstream;
-use super::service::{MOST_TRIED, Nothing, Picked, Service};
+use super::service::{MOST_TRIED, NotThere, Nothing, Picked, Service};
 use super::stats::add;
 use super::worker::Worker;
+use crate::balance::Call;
 use crate::route::{Fallback, SubsetChoice};
 use crate::table::EndpointId;
 use crate::upstream::ConnectError;
@@ -34,6 +35,10 @@ pub(super) struct Target<'a> {
     pub(super) service: &'a Rc<Service>,
     pub(super) subset: Option<SubsetChoice<'a>>,
     pub(super) by: Option<Instant>,
+    /// For policies: made of the header that the service's configuration names.
+    pub(super) hash: u64,
+    /// The endpoint that a filter asked for.
+    pub(super) endpoint: Option<String>,
 }
 
 /// Sends the request to one endpoint after the other until one has taken it.
@@ -47,12 +52,12 @@ pub(super) async fn run(
     let mut count = 0;
     let mut last = None;
     for attempt in 0..MOST_TRIED {
-        let picked = match target.pick(&tried[..count]) {
+        let picked = match target.pick(&tried[..count], attempt) {
             Ok(picked) => picked,
             // Whoever refused a call for being too many may take it now.
             Err(Nothing::AllTried) if matches!(last, Some(Failure::Refused(_))) => {
                 count = 0;
-                target.pick(&[]).map_err(|nothing| target.nothing(nothing))?
+                target.pick(&[], attempt).map_err(|nothing| target.nothing(nothing))?
             }
             Err(Nothing::AllTried) => break,
             Err(nothing) => return Err(target.nothing(nothing)),
@@ -138,11 +143,22 @@ impl Target<'_> {
         Failure::unreachable(slot.service(), &picked.label, error, self.settings.config.reveal_addresses)
     }
 
-    fn pick(&self, tried: &[EndpointId]) -> Result<Picked, Nothing> {
+    fn pick(&self, tried: &[EndpointId], attempt: usize) -> Result<Picked, Nothing> {
+        if let (Some(endpoint), 0) = (&self.endpoint, attempt) {
+            match self.service.at(endpoint) {
+                Ok(picked) => return Ok(picked),
+                Err(NotThere) => {
+                    add(&self.service.stats.unhonoured);
+                    let service = self.service.slot.service();
+                    tracing::warn!(%service, endpoint, "a filter asked for an endpoint that is not there; another one is picked");
+                }
+            }
+        }
+        let call = Call { hash: self.hash, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), tried: &[] };
         match &self.subset {
-            None => self.service.pick(None, tried),
-            Some(choice) => match self.service.pick(Some((choice.id, choice.subset)), tried) {
-                Err(Nothing::EmptySubset) if choice.fallback == Fallback::Any => self.service.pick(None, tried),
+            None => self.service.pick(None, tried, call),
+            Some(choice) => match self.service.pick(Some((choice.id, choice.subset)), tried, call) {
+                Err(Nothing::EmptySubset) if choice.fallback == Fallback::Any => self.service.pick(None, tried, call),
                 picked => picked,
             },
         }

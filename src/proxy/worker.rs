@@ -15,14 +15,16 @@ use tokio::time::MissedTickBehavior;
 
 use super::acceptor::Accepted;
 use super::body::RequestBody;
-use super::connection;
+use super::filters::Filters;
 use super::respond::Failure;
 use super::service::Service;
 use super::stats::{ServiceStats, Stats};
-use super::{Phase, Settings};
+use super::{Phase, Settings, config, connection};
+use crate::balance::Balance;
 use crate::table::Table;
 use crate::telemetry::names;
 use crate::upstream::{Pool, Trials};
+use crate::wasm::Bound;
 
 /// How often connections to endpoints are looked over for idleness and age.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -41,13 +43,16 @@ pub(super) struct Worker {
 }
 
 /// The settings as this worker has them: an exchange counts itself here, and not where all workers would meet.
-pub(super) struct Current(Arc<Settings>);
+pub(super) struct Current {
+    settings: Arc<Settings>,
+    pub(super) chains: Filters,
+}
 
 impl Deref for Current {
     type Target = Settings;
 
     fn deref(&self) -> &Settings {
-        &self.0
+        &self.settings
     }
 }
 
@@ -63,7 +68,7 @@ impl Worker {
         Worker {
             index,
             table,
-            settings: RefCell::new(Rc::new(Current(settings))),
+            settings: RefCell::new(Rc::new(Current { settings, chains: Filters::default() })),
             services: RefCell::default(),
             pool: RefCell::default(),
             trials: RefCell::default(),
@@ -77,6 +82,9 @@ impl Worker {
     pub(super) async fn run(self, orders: Orders) {
         let Orders { mut accepted, mut settings, mut phase } = orders;
         let worker = Rc::new(self);
+        // Filters belong to the thread that they run on, and call services through its worker.
+        let begin = worker.settings().settings.clone();
+        worker.take_over_settings(begin);
         let mut table = worker.table.subscribe();
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,10 +148,12 @@ impl Worker {
             let ready = (self.settings.borrow().ready)();
             return Err(if ready { Failure::UnknownService(name) } else { Failure::NotReady(name) });
         };
-        let settings = self.settings.borrow().services.of(name).clone();
+        let current = self.settings.borrow();
+        let settings = current.services.of(name).clone();
+        let policy = policy(&current, &settings);
         let stats = self.stats.service(self.index, slot.service());
         let seed = self.seed.wrapping_add(self.index as u64);
-        let service = Rc::new(Service::new(slot, settings, stats, seed));
+        let service = Rc::new(Service::new(slot, settings, policy, stats, seed));
         self.services.borrow_mut().insert(service.slot.service().clone(), service.clone());
         Ok(service)
     }
@@ -173,15 +183,19 @@ impl Worker {
     }
 
     /// Services whose settings changed are made anew, and connected to anew; others are not touched.
-    fn take_over_settings(&self, settings: Arc<Settings>) {
+    fn take_over_settings(self: &Rc<Self>, settings: Arc<Settings>) {
         self.services.borrow_mut().retain(|name, service| {
             let kept = *settings.services.of(name) == service.settings;
-            if !kept {
+            if kept {
+                service.rebind(policy(&settings, &service.settings));
+            } else {
                 self.let_go(service);
             }
             kept
         });
-        self.settings.replace(Rc::new(Current(settings)));
+        let old = self.settings();
+        let chains = Filters::new(&settings, &old.chains, &Rc::downgrade(self));
+        self.settings.replace(Rc::new(Current { settings, chains }));
     }
 
     fn let_go(&self, service: &Service) {
@@ -189,6 +203,14 @@ impl Worker {
         for endpoint in service.endpoints().iter() {
             pool.remove(endpoint.id);
         }
+    }
+}
+
+/// The module that picks for a service, if one does.
+fn policy(settings: &Settings, service: &config::Service) -> Option<Arc<Bound>> {
+    match &service.balance {
+        Balance::Native(_) => None,
+        Balance::Module(used) => settings.modules.get(used).cloned(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::host::HostMatch;
-use super::{Fallback, HeaderMatch, LONGEST_NAME, PathMatch, Subset, authority};
+use super::{Fallback, Filter, HeaderMatch, LONGEST_NAME, PathMatch, Subset, authority};
 use crate::config::{Section, defaults};
 
 /// How services are found from requests.
@@ -34,6 +34,8 @@ pub struct Route {
     pub fallback: Fallback,
     /// The time that the whole exchange may take, 1 ms to 24 h, over the service's own. Default: the service's.
     pub timeout: Option<Duration>,
+    /// The filters that requests pass once they are on this route, after those that all pass. Default: none.
+    pub filters: Vec<Filter>,
 }
 
 /// Which requests a route takes: those that meet all of it.
@@ -97,7 +99,8 @@ impl Route {
         let fallback = section.choice("fallback", &[("any", Fallback::Any), ("none", Fallback::None)], Fallback::Any);
         let range = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
         let timeout = section.optional_duration("timeout", None, range);
-        Route { matches, service, subset: (subset != Subset::default()).then_some(subset), fallback, timeout }
+        let filters = Filter::read_list(section, "filters");
+        Route { matches, service, subset: (subset != Subset::default()).then_some(subset), fallback, timeout, filters }
     }
 }
 

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::config::{Config, Match, Route};
 use super::host::before_suffix;
-use super::{Fallback, HeaderMatch, LONGEST_NAME, NoRoute, SERVICE_HEADER, Subset, authority};
+use super::{Fallback, Filter, HeaderMatch, LONGEST_NAME, NoRoute, SERVICE_HEADER, Subset, authority};
 
 /// Says which service a request is for. Never changed, only replaced.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Router {
     /// The most specific first.
     routes: Vec<Compiled>,
     subsets: Vec<(Subset, Fallback)>,
+    /// The chains of filters that routes have.
+    chains: Vec<Vec<Filter>>,
 }
 
 #[derive(Debug, Clone)]
@@ -26,6 +28,7 @@ struct Compiled {
     service: String,
     subset: Option<usize>,
     timeout: Option<Duration>,
+    chain: Option<usize>,
 }
 
 /// Where a request goes.
@@ -39,6 +42,8 @@ pub struct Matched<'a> {
     pub subset: Option<usize>,
     /// The time that the exchange may take, if the route says so.
     pub timeout: Option<Duration>,
+    /// The route's own filters, by their place in [`Router::chains`].
+    pub chain: Option<usize>,
 }
 
 /// What named a service.
@@ -84,20 +89,34 @@ impl Router {
                 subsets.len() - 1
             })
         };
-        let compile = |route: &Route| Compiled {
+        let mut chains: Vec<Vec<Filter>> = Vec::new();
+        let mut chain = |filters: &Vec<Filter>| {
+            let wanted = (!filters.is_empty()).then_some(filters)?;
+            Some(chains.iter().position(|other| other == wanted).unwrap_or_else(|| {
+                chains.push(wanted.clone());
+                chains.len() - 1
+            }))
+        };
+        let mut compile = |route: &Route| Compiled {
             matches: route.matches.clone(),
             service: route.service.clone(),
             subset: route.subset.as_ref().map(|subset| place(subset, route.fallback)),
             timeout: route.timeout,
+            chain: chain(&route.filters),
         };
-        let mut routes: Vec<Compiled> = config.routes.iter().map(compile).collect();
+        let mut routes: Vec<Compiled> = config.routes.iter().map(&mut compile).collect();
         routes.sort_by_key(|route| Reverse(route.matches.rank()));
-        Router { suffixes, service_header: config.service_header, routes, subsets }
+        Router { suffixes, service_header: config.service_header, routes, subsets, chains }
     }
 
     /// The subset of that id; `None` if the id is not from this router.
     pub fn subset(&self, id: usize) -> Option<SubsetChoice<'_>> {
         self.subsets.get(id).map(|(subset, fallback)| SubsetChoice { id, subset, fallback: *fallback })
+    }
+
+    /// The chains of filters that routes have, each once.
+    pub fn chains(&self) -> &[Vec<Filter>] {
+        &self.chains
     }
 
     /// The service that a request is for. `authority` is its `:authority` or `Host`, `path` may have a query.
@@ -114,16 +133,17 @@ impl Router {
         if self.service_header
             && let Some(service) = named(headers)?
         {
-            return Ok(Matched { service, source: Source::Header, subset: None, timeout: None });
+            return Ok(Matched { service, source: Source::Header, subset: None, timeout: None, chain: None });
         }
         let host = authority::host(authority.unwrap_or_default())?;
         let path = path.split(['?', '#']).next().unwrap_or_default();
         if let Some(route) = self.routes.iter().find(|route| route.matches.takes(host, path, headers)) {
-            let Compiled { service, subset, timeout, .. } = route;
-            return Ok(Matched { service, source: Source::Route, subset: *subset, timeout: *timeout });
+            let Compiled { service, subset, timeout, chain, .. } = route;
+            let source = Source::Route;
+            return Ok(Matched { service, source, subset: *subset, timeout: *timeout, chain: *chain });
         }
         let service = self.without_suffix(host.ok_or(NoRoute::NoAuthority)?);
-        Ok(Matched { service, source: Source::Host, subset: None, timeout: None })
+        Ok(Matched { service, source: Source::Host, subset: None, timeout: None, chain: None })
     }
 
     fn without_suffix<'a>(&self, host: &'a str) -> &'a str {

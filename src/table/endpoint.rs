@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::registry::{Address, Instance, Protocol};
 use crate::telemetry::StatusCounters;
@@ -30,6 +31,13 @@ pub struct EndpointState {
     failures_in_a_row: AtomicU32,
     /// Calls that failed without an answer.
     unanswered: AtomicU64,
+    /// Calls that ended, and the microseconds that they took, where somebody wants to know.
+    ended: AtomicU64,
+    micros: AtomicU64,
+    /// The weight that a policy gives it, plus one; 0 if none does.
+    policy_weight: AtomicU64,
+    /// What its probes say, for policies.
+    probes: AtomicU8,
 }
 
 impl EndpointState {
@@ -97,6 +105,34 @@ impl EndpointState {
         self.unanswered.load(Ordering::Relaxed)
     }
 
+    /// What its probes say: 0 nothing yet, 1 that it works, 2 that it does not.
+    pub fn probes(&self) -> u32 {
+        u32::from(self.probes.load(Ordering::Relaxed))
+    }
+
+    /// Notes what its probes say.
+    pub fn set_probes(&self, healthy: Option<bool>) {
+        self.probes.store(healthy.map_or(0, |healthy| if healthy { 1 } else { 2 }), Ordering::Relaxed);
+    }
+
+    /// Notes that a call ended, after so long.
+    pub fn call_ended(&self, took: Duration) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The calls that ended, and the microseconds that they took in all, since somebody wanted to know.
+    pub fn ended(&self) -> (u64, u64) {
+        (self.ended.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
+    }
+
+    /// Takes over what a policy makes of its weight; true if it was another before. Pickers see it when the service's slot
+    /// is touched.
+    pub fn set_policy_weight(&self, weight: Option<u32>) -> bool {
+        let weight = weight.map_or(0, |weight| u64::from(weight) + 1);
+        self.policy_weight.swap(weight, Ordering::Relaxed) != weight
+    }
+
     /// What it was found to speak since it could last not be reached.
     pub fn detected(&self) -> Option<Protocol> {
         match self.detected.load(Ordering::Relaxed) {
@@ -138,10 +174,11 @@ impl Endpoint {
         &self.instance.address
     }
 
-    /// Its share of calls; 0 means no new ones. As registered, unless an operator put another in its place.
+    /// Its share of calls; 0 means no new ones. As registered, unless an operator or a policy put another in its place.
     pub fn weight(&self) -> u32 {
         let ordered = self.state.weight.load(Ordering::Relaxed).checked_sub(1);
-        ordered.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(self.instance.weight)
+        let given = || self.state.policy_weight.load(Ordering::Relaxed).checked_sub(1);
+        ordered.or_else(given).and_then(|weight| u32::try_from(weight).ok()).unwrap_or(self.instance.weight)
     }
 
     /// What it speaks, if the registration says so.

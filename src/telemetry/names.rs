@@ -53,8 +53,17 @@ pub const PROBES: &str = "waypost_probes";
 pub const RETRIES: &str = "waypost_retries";
 /// Pickers brought up to date because their service changed, counter, counted per worker. Label: `service`.
 pub const PICKER_REBUILDS: &str = "waypost_picker_rebuilds";
+/// Endpoints that a filter asked for and that were not there, counter. Label: `service`.
+pub const ENDPOINT_OVERRIDES_MISSED: &str = "waypost_endpoint_overrides_missed";
 /// Open connections from clients, gauge. Label: `worker`.
 pub const CLIENT_CONNECTIONS: &str = "waypost_client_connections";
+
+/// Modules in force, gauge: 0 for one that was set aside. Labels: `module`, `hash`.
+pub const MODULE_UP: &str = "waypost_module_up";
+/// What went wrong in modules, counter. Labels: `module`, `reason` (`trap`, `time`, `exit`, `answer`, `allocator`, ...).
+pub const MODULE_FAILURES: &str = "waypost_module_failures";
+/// Module files that were loaded, or refused with the old one staying in force, counter. Labels: `module`, `result`.
+pub const MODULE_LOADS: &str = "waypost_module_loads";
 
 /// Times the configuration was read again, by `result`: `applied` or `rejected`.
 pub const CONFIG_RELOADS: &str = "waypost_config_reloads";

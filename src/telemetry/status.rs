@@ -70,6 +70,13 @@ impl StatusCounters {
             .filter(|(_, _, count)| *count > 0)
     }
 
+    /// What was counted by gRPC status, the last for any other number, and by HTTP class from 1xx to 5xx.
+    pub fn counts(&self) -> ([u64; 18], [u64; 5]) {
+        let counters = self.0.get().map(|counters| counters.as_slice()).unwrap_or_default();
+        let at = |place: usize| counters.get(place).map_or(0, |counter| counter.load(Ordering::Relaxed));
+        (std::array::from_fn(at), std::array::from_fn(|class| at(HTTP_OTHER + 1 + class)))
+    }
+
     /// All that was counted, and how many of it are failures: of gRPC the statuses that stand in the list, by number; of
     /// others the class 5xx.
     pub fn totals(&self, failures: &[u32]) -> (u64, u64) {

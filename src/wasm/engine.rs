@@ -74,7 +74,7 @@ impl Engine {
     /// An engine that keeps what it compiles in this folder, or nowhere.
     pub(super) fn new(cache: Option<&Path>) -> Result<Engine, EngineError> {
         let mut config = wasmtime::Config::new();
-        config.epoch_interruption(true).max_wasm_stack(STACK).wasm_backtrace(true);
+        config.epoch_interruption(true).max_wasm_stack(STACK);
         if let Some(folder) = cache {
             config.cache(Some(open_cache(folder)?));
         }

@@ -31,7 +31,7 @@ async fn each_worker_deals_evenly() {
 #[tokio::test]
 async fn weights_are_exact_over_whole_cycles() {
     let backends = [Backend::h2c("a").await, Backend::h2c("b").await, Backend::h2c("c").await];
-    let weighted = format!("{ONE_WORKER}services: {{default: {{balancer: weighted}}}}\n");
+    let weighted = format!("{ONE_WORKER}services: {{default: {{balance: weighted}}}}\n");
     let scene = Scene::with("greeter", &[], &weighted).await;
     for (backend, weight) in backends.iter().zip([1, 2, 5]) {
         scene.etcd.put(&key("greeter", backend), &weighing(backend, weight)).await;
@@ -52,7 +52,7 @@ async fn weights_are_exact_over_whole_cycles() {
 #[tokio::test]
 async fn weight_zero_gets_no_new_calls_unless_all_have_it() {
     let backends = [Backend::h2c("a").await, Backend::h2c("b").await];
-    let weighted = format!("{ONE_WORKER}services: {{default: {{balancer: weighted}}}}\n");
+    let weighted = format!("{ONE_WORKER}services: {{default: {{balance: weighted}}}}\n");
     let scene = Scene::with("greeter", &[], &weighted).await;
     scene.etcd.put(&key("greeter", &backends[0]), &weighing(&backends[0], 0)).await;
     scene.etcd.put(&key("greeter", &backends[1]), &weighing(&backends[1], 7)).await;
@@ -68,7 +68,7 @@ async fn weight_zero_gets_no_new_calls_unless_all_have_it() {
 #[tokio::test]
 async fn least_request_prefers_who_has_less_to_do() {
     let backends = [Backend::h2c("busy").await, Backend::h2c("free").await];
-    let more = "services: {default: {balancer: least_request}}\n";
+    let more = "services: {default: {balance: least_request}}\n";
     let scene = Scene::with("greeter", &[&backends[0]], more).await;
     let holder = scene.client().await;
     let _held = Held(tokio::spawn(async move {

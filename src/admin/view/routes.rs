@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{Facts, Query, shares};
 use crate::admin::show::Share;
+use crate::balance::Balance;
 use crate::registry::clip;
 use crate::route::{Config, Fallback, HeaderMatch, HostMatch, PathMatch, Route, Router, Source, Subset};
 use crate::table::{Endpoint, Endpoints};
@@ -105,11 +106,18 @@ fn answer(facts: &Facts<'_>, config: &Config, query: &Query) -> (Answer, Option<
     let all = &facts.services[at].1;
     let within = route.and_then(|n| config.routes[n].subset.as_ref().map(|of| (of, config.routes[n].fallback)));
     let endpoints = chosen(all, within, &mut why);
-    let (balancer, _) = facts.in_force.service(&service);
-    let wanted = shares::wanted(&endpoints, balancer);
+    let (balance, _) = facts.in_force.service(&service);
+    let wanted = shares::wanted(&endpoints, balance.native());
     why.push(match endpoints.is_empty() {
         true => "there is no endpoint that could take it, so that it fails".to_owned(),
-        false => format!("the balancer {balancer} picks among these, by their weights and health"),
+        false => match balance {
+            Balance::Native(balancer) => {
+                format!("the balancer {balancer} picks among these, by their weights and health")
+            }
+            Balance::Module(used) => {
+                format!("the module {} decides; where it does not, these are the shares", used.module)
+            }
+        },
     });
     let mut endpoints: Vec<_> =
         endpoints.iter().zip(wanted).map(|(e, share)| (e.label.to_string(), Share(share))).collect();

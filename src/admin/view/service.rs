@@ -113,7 +113,7 @@ pub(in crate::admin) fn service<'a>(facts: &'a Facts<'_>, query: &Query) -> Opti
     let (name, endpoints) = &facts.services[at];
     let health = facts.health.get(name);
     let judged = health.map(|health| &*health.endpoints).unwrap_or_default();
-    let wanted = shares::wanted(endpoints, facts.in_force.service(name).0);
+    let wanted = shares::wanted(endpoints, facts.in_force.service(name).0.native());
     let minute: f64 = endpoints.iter().map(|e| facts.history.endpoint(e.id).minute()).sum();
     let rows = endpoints.iter().zip(wanted).map(|(endpoint, wanted)| {
         let at = judged.binary_search_by(|health| health.endpoint.cmp(&endpoint.label)).ok();

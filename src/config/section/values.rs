@@ -156,6 +156,26 @@ impl Section<'_> {
         strings
     }
 
+    /// A text for somebody else: as it stands, or, from a section or list, as JSON. Empty if it is not there. Masked
+    /// wherever it is printed, for what is in it is not known.
+    pub fn document(&mut self, key: &str) -> String {
+        let found = self.find(key);
+        let text = match found.as_ref().map(|found| &found.value) {
+            None => String::new(),
+            Some(Raw::Text(text)) => text.clone(),
+            Some(Raw::Node(node)) => match &node.value {
+                Value::Null => String::new(),
+                _ => node.json().to_string(),
+            },
+        };
+        self.record(
+            key,
+            found.as_ref(),
+            if text.is_empty() { Text::String(String::new()) } else { Text::Secret(text.clone()) },
+        );
+        text
+    }
+
     /// A scalar with a default.
     fn value<T>(
         &mut self,

@@ -1,0 +1,82 @@
+//! A module that picks. Where it has no answer, or a wrong one, `weighted` picks in its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::weighted::Weighted;
+use super::{Call, NoPick, Outcome, Picker};
+use crate::table::Endpoints;
+use crate::wasm::{Bound, EndpointList, Live};
+
+/// The picker of a policy: an instance of its own for each worker and service.
+pub struct Policy {
+    live: Live,
+    endpoints: EndpointList,
+    /// The instance that has been told the endpoints.
+    told: u64,
+    native: Weighted,
+    random: fastrand::Rng,
+}
+
+impl Policy {
+    /// A picker without endpoints.
+    pub fn new(bound: Arc<Bound>, seed: u64) -> Self {
+        Policy {
+            live: Live::new(bound),
+            endpoints: EndpointList::default(),
+            told: 0,
+            native: Weighted::new(seed),
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    fn ask(&mut self, call: &Call<'_>) -> Option<u32> {
+        let random = self.random.u64(..);
+        let vm = self.live.vm()?;
+        // The instance is another one only if there has been none in between.
+        let picked =
+            self.endpoints.tell(vm, &mut self.told).and_then(|()| vm.pick(call.hash, random, call.attempt, call.tried));
+        picked.unwrap_or_else(|fault| {
+            self.live.failed(&fault);
+            None
+        })
+    }
+}
+
+impl Picker for Policy {
+    fn update(&mut self, endpoints: &Endpoints) {
+        self.native.update(endpoints);
+        self.endpoints = EndpointList::new(endpoints);
+        self.told = 0;
+    }
+
+    fn pick(&mut self, call: &Call<'_>) -> Result<u32, NoPick> {
+        match self.ask(call) {
+            Some(position) => Ok(position),
+            None => self.native.pick(call),
+        }
+    }
+
+    fn result(&mut self, position: u32, outcome: &Outcome) {
+        let Some(vm) = self.live.vm() else { return };
+        let heard =
+            self.endpoints.tell(vm, &mut self.told).and_then(|()| vm.result(position, outcome.status, outcome.took));
+        if let Err(fault) = heard {
+            self.live.failed(&fault);
+        }
+    }
+
+    fn wants_results(&self) -> bool {
+        self.live.bound().module().kinds().results
+    }
+
+    fn tick(&mut self) -> Option<Duration> {
+        let vm = self.live.vm()?;
+        let ticked = vm.tick();
+        let period = vm.period();
+        if let Err(fault) = ticked {
+            self.live.failed(&fault);
+        }
+        period
+    }
+}

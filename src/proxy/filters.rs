@@ -1,0 +1,309 @@
+//! Filters in this plane: which ones an exchange passes, and how its heads and bodies are shown to them.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Request, Response, request, response};
+use http_body::Frame;
+use tokio::sync::mpsc;
+
+use super::Settings;
+use super::body::{Filtered, Part, RequestBody, Source};
+use super::exchange::Client;
+use super::respond::{self, Failure};
+use super::service::Service;
+use super::worker::Worker;
+use crate::balance::Call;
+use crate::registry::Protocol;
+use crate::route::{self, OnError, Subset};
+use crate::upstream::{ask, detect};
+use crate::wasm::{Bound, CallOut, Callout, Chain, Direction, Exchange, Facts, Filter, Prepared, Reply, Stop, Use};
+
+/// The most that is read of the answer to a call that a module makes, in bytes.
+const MOST_OF_ANSWER: usize = 4 << 20;
+
+/// The subsets that filters ask for, of one service and worker, that are kept at a time.
+const SUBSETS: u64 = 64;
+
+/// The filters of one worker.
+#[derive(Default)]
+pub(super) struct Filters {
+    /// Those that every exchange passes.
+    pub(super) global: Vec<Rc<Filter>>,
+    /// Those of routes, by their place in the router.
+    pub(super) chains: Vec<Vec<Rc<Filter>>>,
+    all: HashMap<(*const Bound, OnError), Rc<Filter>>,
+}
+
+impl Filters {
+    /// The filters of these settings. Those that were there before are kept.
+    pub(super) fn new(settings: &Settings, old: &Filters, worker: &Weak<Worker>) -> Filters {
+        let mut all = HashMap::new();
+        let mut filter = |wanted: &route::Filter| {
+            let bound = bound(&settings.modules, wanted)?;
+            let key = (Arc::as_ptr(bound), wanted.on_error);
+            let make = || Filter::new(bound.clone(), wanted.on_error, call_out(worker.clone()));
+            let filter = all.entry(key).or_insert_with(|| old.all.get(&key).cloned().unwrap_or_else(make));
+            Some(filter.clone())
+        };
+        let global = settings.filters.iter().filter_map(&mut filter).collect();
+        let chains = settings.router.chains();
+        let chains = chains.iter().map(|chain| chain.iter().filter_map(&mut filter).collect()).collect();
+        Filters { global, chains, all }
+    }
+}
+
+fn bound<'a>(modules: &'a Prepared, wanted: &route::Filter) -> Option<&'a Arc<Bound>> {
+    modules.get(&Use { module: wanted.module.clone(), config: wanted.config.clone() })
+}
+
+/// Begins the chain of an exchange.
+pub(super) fn begin(settings: &Settings, client: &Client, started: std::time::Instant) -> Rc<Chain> {
+    let facts = Facts {
+        source: client.peer,
+        destination: client.local,
+        started,
+        time: std::time::SystemTime::now(),
+        service: "".into(),
+        endpoint: "".into(),
+        outcome: "",
+        request_bytes: 0,
+        response_bytes: 0,
+        grpc_status: None,
+    };
+    Rc::new(Chain::new(Exchange::new(facts), settings.wasm.pause_timeout, settings.wasm.buffer_limit as usize))
+}
+
+/// Adds filters to the chain, and shows them the request's head.
+pub(super) async fn request(
+    chain: &Chain,
+    filters: &[Rc<Filter>],
+    head: &mut request::Parts,
+    end: bool,
+) -> Result<(), Stop> {
+    let first = chain.len();
+    chain.join(filters)?;
+    let empty = Request::new(()).into_parts().0;
+    chain.exchange().request = Some(std::mem::replace(head, empty));
+    let passed = chain.head(Direction::Request, first, end).await;
+    // The filters may want to look at it again when the response comes.
+    if let Some(request) = &chain.exchange().request {
+        *head = request.clone();
+    }
+    passed
+}
+
+/// Whether the filters of a route ask for routing to be run again.
+pub(super) fn reroutes(chain: &Chain) -> bool {
+    let exchange = chain.exchange();
+    exchange.reroute || exchange.service.is_some()
+}
+
+/// What filters ask for beyond the service.
+#[derive(Default)]
+pub(super) struct Wishes {
+    /// Some of its instances, with a place among subsets.
+    pub(super) subset: Option<(usize, Subset)>,
+    /// One of them, by its address.
+    pub(super) endpoint: Option<String>,
+}
+
+/// What the filters asked for.
+pub(super) fn wishes(chain: &Chain, service: &Service) -> Wishes {
+    let mut exchange = chain.exchange();
+    exchange.facts.service = service.slot.service().clone();
+    let subset = (exchange.subset != Subset::default()).then(|| exchange.subset.clone());
+    let subset = subset.map(|subset| {
+        let mut hasher = DefaultHasher::new();
+        subset.hash(&mut hasher);
+        // Places of the router count from 0. Two that meet in one place take turns in it.
+        (usize::MAX - (hasher.finish() % SUBSETS) as usize, subset)
+    });
+    Wishes { subset, endpoint: exchange.endpoint.clone() }
+}
+
+/// Puts the filters between the client and the request's body, if one looks at it.
+pub(super) fn request_body(chain: &Rc<Chain>, head: &mut request::Parts, body: &mut RequestBody) {
+    use http_body::Body;
+    if !body.is_end_stream() && chain.wants_body(Direction::Request) {
+        // What comes out may be of another length.
+        head.headers.remove(CONTENT_LENGTH);
+        body.filter(|source| through(chain.clone(), Direction::Request, source));
+    }
+}
+
+/// Shows the filters the head of the response, and puts them between its body and the client. What one of them answers
+/// takes the response's place.
+pub(super) async fn response(
+    chain: &Rc<Chain>,
+    head: response::Parts,
+    source: Source,
+    grpc: bool,
+) -> (response::Parts, Source, Option<Failure>) {
+    let end = source.is_end_stream();
+    chain.exchange().response = Some(head);
+    let passed = chain.head(Direction::Response, 0, end).await;
+    if let Err(stop) = passed {
+        let failure = Failure::Filter(stop);
+        let (answer, text) = answer(chain, &failure, grpc);
+        return (answer.into_parts().0, full(text), Some(failure));
+    }
+    let shown = chain.exchange().response.clone();
+    let mut head = shown.unwrap_or_else(|| Response::new(()).into_parts().0);
+    if end || !chain.wants_body(Direction::Response) {
+        return (head, source, None);
+    }
+    head.headers.remove(CONTENT_LENGTH);
+    (head, through(chain.clone(), Direction::Response, source), None)
+}
+
+/// What a caller is told in place of a response.
+pub(super) fn answer(chain: &Chain, failure: &Failure, grpc: bool) -> (Response<()>, Bytes) {
+    let local = match failure {
+        Failure::Filter(Stop::Answered(_)) => chain.exchange().local.take(),
+        _ => None,
+    };
+    local.map_or_else(|| failure.answer(grpc), |local| respond::local(local, grpc))
+}
+
+/// A body that is there whole.
+pub(super) fn full(text: Bytes) -> Source {
+    if text.is_empty() { Source::Empty } else { Source::Full(text) }
+}
+
+/// Shows the filters a body, in a task of its own, and gives what they let through.
+fn through(chain: Rc<Chain>, direction: Direction, source: Source) -> Source {
+    let (sender, parts) = mpsc::channel(1);
+    let task = tokio::task::spawn_local(async move {
+        if let Err(stop) = drive(&chain, direction, source, &sender).await {
+            if direction == Direction::Request {
+                chain.stop(stop.clone());
+            }
+            // Nobody listens if the exchange is over.
+            let _ = sender.send((Err(stop.into()), true)).await;
+        }
+    });
+    Source::Filtered(Box::new(Filtered { parts, ended: false, task: task.abort_handle() }))
+}
+
+async fn drive(
+    chain: &Chain,
+    direction: Direction,
+    mut source: Source,
+    parts: &mpsc::Sender<Part>,
+) -> Result<(), Stop> {
+    // Who does not listen any more ends this task.
+    let send = async |frame: Frame<Bytes>, last| drop(parts.send((Ok(frame), last)).await);
+    loop {
+        let next = poll_fn(|cx| source.poll_frame(cx));
+        let frame = tokio::select! {
+            biased;
+            released = chain.released(direction, false), if chain.holds(direction) => {
+                if let Some(data) = released?.filter(|data| !data.is_empty()) {
+                    send(Frame::data(data), false).await;
+                }
+                continue;
+            }
+            frame = next => frame,
+        };
+        let data = match frame {
+            None => Bytes::new(),
+            Some(Err(error)) => {
+                drop(parts.send((Err(error), true)).await);
+                return Ok(());
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    return end_with(chain, direction, trailers, send).await;
+                }
+            },
+        };
+        let end = source.is_end_stream() || data.is_empty() && matches!(source, Source::Empty);
+        count(chain, direction, data.len());
+        let mut out = chain.body(direction, data, end).await?;
+        while end && out.is_none() && chain.holds(direction) {
+            out = chain.released(direction, true).await?;
+        }
+        if end {
+            send(Frame::data(out.unwrap_or_default()), true).await;
+            return Ok(());
+        }
+        if let Some(data) = out.filter(|data| !data.is_empty()) {
+            send(Frame::data(data), false).await;
+        }
+    }
+}
+
+async fn end_with(
+    chain: &Chain,
+    direction: Direction,
+    trailers: HeaderMap,
+    send: impl AsyncFn(Frame<Bytes>, bool),
+) -> Result<(), Stop> {
+    *place(&mut chain.exchange(), direction) = Some(trailers);
+    let data = chain.trailers(direction).await?;
+    if !data.is_empty() {
+        send(Frame::data(data), false).await;
+    }
+    let trailers = place(&mut chain.exchange(), direction).clone().unwrap_or_default();
+    send(Frame::trailers(trailers), true).await;
+    Ok(())
+}
+
+fn place(exchange: &mut Exchange, direction: Direction) -> &mut Option<HeaderMap> {
+    match direction {
+        Direction::Request => &mut exchange.request_trailers,
+        Direction::Response => &mut exchange.response_trailers,
+    }
+}
+
+fn count(chain: &Chain, direction: Direction, bytes: usize) {
+    let facts = &mut chain.exchange().facts;
+    match direction {
+        Direction::Request => facts.request_bytes += bytes as u64,
+        Direction::Response => facts.response_bytes += bytes as u64,
+    }
+}
+
+/// Makes calls for modules: to an endpoint that the service's own picker gives.
+fn call_out(worker: Weak<Worker>) -> CallOut {
+    Rc::new(move |callout: &Callout| {
+        let (service, grpc, timeout) = (callout.service.clone(), callout.grpc, callout.timeout);
+        let (request, worker) = (callout.request.clone(), worker.clone());
+        Box::pin(async move {
+            let answer = tokio::time::timeout(timeout, call(worker.upgrade()?, &service, request, grpc)).await;
+            match answer {
+                Ok(Ok(answer)) => Some(Reply::of(answer, grpc)),
+                Ok(Err(why)) => {
+                    tracing::debug!(service, why, "a module's call brought no answer");
+                    None
+                }
+                Err(_) => None,
+            }
+        })
+    })
+}
+
+async fn call(
+    worker: Rc<Worker>,
+    service: &str,
+    request: Request<Bytes>,
+    grpc: bool,
+) -> Result<Response<(Bytes, HeaderMap)>, String> {
+    let service = worker.service(service).map_err(|failure| failure.to_string())?;
+    let picked = service.pick(None, &[], Call::default()).map_err(|_| "it has no instances".to_owned())?;
+    let upstream = &service.settings.upstream;
+    let protocol = match upstream.protocol.or(picked.protocol()) {
+        Some(protocol) => protocol,
+        None if grpc => Protocol::Http2,
+        None => detect(&picked, upstream).await.map_err(|error| error.to_string())?,
+    };
+    ask(&picked, protocol, upstream, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,31 @@
+//! Modules: filters on the way of requests and responses, and policies that decide. What a module may do and is given
+//! stands in `filters/ABI.md`.
+//!
+//! A module is compiled when it is named or its file changes, and runs in instances that no two threads share. Instances
+//! are made on threads that nobody waits for, and then handed to those who call them; calls are short, have a budget, and
+//! never wait.
+
+mod abi;
+mod bound;
+mod catalog;
+mod chain;
+mod config;
+mod engine;
+mod exchange;
+mod host;
+mod module;
+mod policy;
+mod trial;
+mod vm;
+
+pub use bound::{Bound, Live};
+pub use catalog::{Catalog, Need, NeedError, Prepared, Role, Status};
+pub use chain::{CallOut, Chain, Filter, Stop};
+pub use config::{Config, Use};
+pub use engine::EngineError;
+pub use exchange::{Direction, Exchange, Facts, LocalResponse, Shared};
+pub use host::{Callout, Reply};
+pub use module::{Kinds, LoadError, Module};
+pub use policy::{EndpointList, Sample, snapshot};
+pub use trial::{Trial, try_out};
+pub use vm::{Fault, Vm};

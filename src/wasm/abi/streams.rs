@@ -1,0 +1,87 @@
+//! The functions by which a module lets an exchange go on, ends it, or answers it.
+
+use bytes::Bytes;
+use wasmtime::Linker;
+
+use super::ENV;
+use super::maps;
+use super::memory::{Answer, Guest, Status, code, parts, slice};
+use crate::wasm::exchange::{Direction, LocalResponse};
+use crate::wasm::host::Host;
+
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(ENV, "proxy_continue_stream", |guest: Guest<'_>, stream: i32| resume(guest.data(), stream))?;
+    // Of version 0.1.0.
+    linker.func_wrap(ENV, "proxy_continue_request", |guest: Guest<'_>| resume(guest.data(), 0))?;
+    linker.func_wrap(ENV, "proxy_continue_response", |guest: Guest<'_>| resume(guest.data(), 1))?;
+    linker.func_wrap(ENV, "proxy_clear_route_cache", |guest: Guest<'_>| {
+        guest.data().with(|exchange| exchange.reroute = true);
+        0
+    })?;
+    linker.func_wrap(ENV, "proxy_close_stream", |guest: Guest<'_>, _stream: i32| {
+        end(guest.data(), |exchange| exchange.closed = true);
+        0
+    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_send_local_response",
+        |mut guest: Guest<'_>,
+         status: i32,
+         details: i32,
+         details_len: i32,
+         body: i32,
+         body_len: i32,
+         headers: i32,
+         headers_len: i32,
+         grpc: i32| {
+            let (details, body, headers) = ((details, details_len), (body, body_len), (headers, headers_len));
+            let response = local(&mut guest, status, details, body, headers, grpc);
+            code(response.map(|response| {
+                end(guest.data(), |exchange| _ = exchange.local.get_or_insert(response));
+            }))
+        },
+    )?;
+    Ok(())
+}
+
+fn resume(host: &Host, stream: i32) -> i32 {
+    let direction = match stream {
+        0 => Direction::Request,
+        1 => Direction::Response,
+        // TCP is not carried, and guests bear no other answer.
+        _ => return 0,
+    };
+    if let Some(shared) = &host.current {
+        shared.lock().resumed[direction as usize] = true;
+        shared.wake(direction);
+    }
+    0
+}
+
+/// Ends an exchange, whichever way it is being waited in.
+fn end(host: &Host, set: impl FnOnce(&mut crate::wasm::exchange::Exchange)) {
+    if let Some(shared) = &host.current {
+        set(&mut shared.lock());
+        shared.wake(Direction::Request);
+        shared.wake(Direction::Response);
+    }
+}
+
+fn local(
+    guest: &mut Guest<'_>,
+    status: i32,
+    details: (i32, i32),
+    body: (i32, i32),
+    headers: (i32, i32),
+    grpc: i32,
+) -> Answer<LocalResponse> {
+    let (memory, _) = parts(guest)?;
+    let status = u16::try_from(status).ok().filter(|status| (200..=599).contains(status));
+    Ok(LocalResponse {
+        status: status.ok_or(Status::BadArgument)?,
+        details: String::from_utf8_lossy(slice(memory, details.0, details.1)?).into_owned(),
+        headers: maps::headers_of(&maps::decode_pairs(slice(memory, headers.0, headers.1)?)?)?,
+        body: Bytes::copy_from_slice(slice(memory, body.0, body.1)?),
+        grpc_status: u32::try_from(grpc).ok(),
+    })
+}

@@ -1,0 +1,166 @@
+//! A module with a configuration, and what keeps one instance of it going.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::catalog::Telemetry;
+use super::module::{Consequence, Module};
+use super::vm::{Fault, Vm};
+use crate::telemetry::Rarely;
+
+/// Between two messages that the same instance fails.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// A module with a configuration, from which instances are made.
+pub struct Bound {
+    module: Arc<Module>,
+    config: Bytes,
+    /// Made in advance, for those who take them over.
+    ready: Mutex<Vec<Vm>>,
+    telemetry: Telemetry,
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bound").field(&self.module).finish()
+    }
+}
+
+impl Bound {
+    /// Makes so many instances in advance, one at the least: what refuses its configuration does so now.
+    pub(super) fn new(module: Arc<Module>, config: &str, count: usize, telemetry: Telemetry) -> Result<Bound, Fault> {
+        let config = Bytes::copy_from_slice(config.as_bytes());
+        let ready = (0..count.max(1)).map(|_| Vm::new(module.clone(), &config)).collect::<Result<_, _>>()?;
+        Ok(Bound { module, config, ready: Mutex::new(ready), telemetry })
+    }
+
+    /// The module.
+    pub fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    /// An instance that was made in advance.
+    fn take(&self) -> Option<Vm> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+}
+
+/// One instance that is kept going: after a failure a new one is made, on another thread and after a pause.
+pub struct Live {
+    bound: Arc<Bound>,
+    state: State,
+    /// Counts the instances that there have been.
+    generation: u64,
+    complaint: Rarely,
+}
+
+enum State {
+    Up(Box<Vm>),
+    Making(oneshot::Receiver<Result<Vm, Fault>>),
+    Down(Instant),
+    Aside,
+}
+
+impl Live {
+    /// Takes over an instance that was made in advance, or has one made.
+    pub fn new(bound: Arc<Bound>) -> Self {
+        let state = match bound.take() {
+            Some(vm) => State::Up(Box::new(vm)),
+            None => make(&bound),
+        };
+        Live { bound, state, generation: 1, complaint: Rarely::new(SAY_EVERY) }
+    }
+
+    /// What it is an instance of.
+    pub fn bound(&self) -> &Arc<Bound> {
+        &self.bound
+    }
+
+    /// Counts the instances that there have been: what was told to one the next does not know.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The instance; none while there is none.
+    pub fn vm(&mut self) -> Option<&mut Vm> {
+        if !matches!(self.state, State::Up(_)) {
+            self.revive();
+        }
+        match &mut self.state {
+            State::Up(vm) => Some(vm),
+            _ => None,
+        }
+    }
+
+    fn revive(&mut self) {
+        match &mut self.state {
+            State::Making(made) => match made.try_recv() {
+                Ok(Ok(vm)) => {
+                    self.generation += 1;
+                    self.state = State::Up(Box::new(vm));
+                    tracing::info!(module = %self.bound.module.name(), "the module has been started");
+                }
+                Ok(Err(fault)) => self.failed(&fault),
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Err(oneshot::error::TryRecvError::Closed) => self.state = State::Aside,
+            },
+            State::Down(until) if Instant::now() >= *until => {
+                // Others may have had it set aside meanwhile.
+                self.state = if self.bound.module.is_aside() { State::Aside } else { make(&self.bound) };
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that the instance failed. Unless that was harmless, it is dropped, and a new one is made after a pause, or
+    /// none any more.
+    pub fn failed(&mut self, fault: &Fault) {
+        let module = &self.bound.module;
+        self.bound.telemetry.failed(module.name(), fault.label());
+        let due = self.complaint.due(tokio::time::Instant::now());
+        if fault.is_harmless() {
+            if let Some(kept_back) = due {
+                tracing::warn!(module = %module.name(), kept_back, "module: {fault}");
+            }
+            return;
+        }
+        if let State::Up(vm) = &mut self.state {
+            vm.abandon();
+        }
+        let now = Instant::now();
+        self.state = match module.failed(fault, now) {
+            Consequence::Restart(pause) => {
+                if let Some(kept_back) = due {
+                    tracing::error!(module = %module.name(), kept_back, ?pause, "module failed and is started anew: {fault}");
+                }
+                State::Down(now + pause)
+            }
+            Consequence::Aside => {
+                tracing::error!(
+                    module = %module.name(),
+                    "module failed again and again and is set aside until its file is replaced: {fault}"
+                );
+                State::Aside
+            }
+        };
+    }
+}
+
+fn make(bound: &Arc<Bound>) -> State {
+    let (done, made) = oneshot::channel();
+    let bound = bound.clone();
+    let thread = std::thread::Builder::new().name("wasm-start".to_owned());
+    // Whoever wanted it may have gone.
+    let started = thread.spawn(move || drop(done.send(Vm::new(bound.module.clone(), &bound.config))));
+    match started {
+        Ok(_) => State::Making(made),
+        Err(error) => {
+            tracing::error!(%error, "cannot start a thread to make an instance of a module");
+            State::Down(Instant::now() + Duration::from_secs(1))
+        }
+    }
+}

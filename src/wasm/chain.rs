@@ -1,0 +1,445 @@
+//! The filters that one exchange passes: from the first to the last with its request, back from the last to the first with
+//! its response. Everything here belongs to one thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::bound::{Bound, Live};
+use super::exchange::{Direction, Exchange, Shared};
+use super::host::{Callout, Reply};
+use super::vm::{Fault, Vm};
+use crate::route::OnError;
+
+/// Makes a call that a module wants made; `None` for no answer.
+pub type CallOut = Rc<dyn Fn(&Callout) -> std::pin::Pin<Box<dyn Future<Output = Option<Reply>>>>>;
+
+/// The shortest time between two ticks.
+const SHORTEST_TICK: Duration = Duration::from_millis(10);
+
+/// One filter of one worker. It must be made and used in a runtime that takes local tasks.
+pub struct Filter {
+    live: RefCell<Live>,
+    on_error: OnError,
+    call_out: CallOut,
+    ticking: RefCell<Option<Ticking>>,
+}
+
+/// Ends its task when dropped.
+struct Ticking {
+    period: Duration,
+    task: AbortHandle,
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Filter {
+    /// Takes over an instance.
+    pub fn new(bound: Arc<Bound>, on_error: OnError, call_out: CallOut) -> Rc<Self> {
+        let filter = Filter { live: RefCell::new(Live::new(bound)), on_error, call_out, ticking: RefCell::default() };
+        let filter = Rc::new(filter);
+        filter.with(|_| Ok(()));
+        filter
+    }
+
+    /// What it is an instance of.
+    pub fn bound(&self) -> Arc<Bound> {
+        self.live.borrow().bound().clone()
+    }
+
+    /// Asks the instance something. `None` if there is none, or it failed.
+    fn with<T>(self: &Rc<Self>, ask: impl FnOnce(&mut Vm) -> Result<T, Fault>) -> Option<T> {
+        let mut live = self.live.borrow_mut();
+        let vm = live.vm()?;
+        let answer = ask(vm);
+        let (callouts, period) = (vm.callouts(), vm.period());
+        let answer = answer.map_err(|fault| live.failed(&fault)).ok();
+        drop(live);
+        for callout in callouts {
+            self.call(callout);
+        }
+        self.keep_ticking(period);
+        answer
+    }
+
+    /// Makes a call, and says what came of it to the instance that wanted it.
+    fn call(self: &Rc<Self>, callout: Callout) {
+        let generation = self.live.borrow().generation();
+        let filter = Rc::downgrade(self);
+        let reply = (self.call_out)(&callout);
+        tokio::task::spawn_local(async move {
+            let reply = reply.await;
+            if let Some(filter) = filter.upgrade().filter(|filter| filter.live.borrow().generation() == generation) {
+                filter.with(|vm| vm.reply(&callout, reply));
+            }
+        });
+    }
+
+    fn keep_ticking(self: &Rc<Self>, period: Option<Duration>) {
+        let mut ticking = self.ticking.borrow_mut();
+        if ticking.as_ref().map(|ticking| ticking.period) == period {
+            return;
+        }
+        *ticking = period.map(|period| {
+            let task = tokio::task::spawn_local(tick(Rc::downgrade(self), period.max(SHORTEST_TICK))).abort_handle();
+            Ticking { period, task }
+        });
+    }
+}
+
+async fn tick(filter: Weak<Filter>, period: Duration) {
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(filter) = filter.upgrade() else { return };
+        filter.with(Vm::tick);
+    }
+}
+
+/// Why an exchange does not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// A filter answered: [`Exchange::local`] is what it said.
+    #[error("filter `{0}` answered")]
+    Answered(Arc<str>),
+    /// A filter wants it ended without an answer.
+    #[error("filter `{0}` ended the call")]
+    Closed(Arc<str>),
+    /// A filter does not work, and nothing may pass without it.
+    #[error("filter `{0}` does not work, and the call may not go on without it; the proxy's log says why")]
+    Failed(Arc<str>),
+    /// A filter held it for too long.
+    #[error("filter `{0}` held the call for longer than it may (wasm.pause_timeout)")]
+    Held(Arc<str>),
+    /// A filter wanted more of a body than may be kept.
+    #[error("filter `{0}` waits for more of the body than is kept (wasm.buffer_limit)")]
+    TooLarge(Arc<str>),
+}
+
+/// The filters of one exchange. When it is dropped, they are told that the exchange is over.
+pub struct Chain {
+    shared: Arc<Shared>,
+    links: RefCell<Vec<Link>>,
+    pause_timeout: Duration,
+    buffer_limit: usize,
+    /// What stopped it while the request's body was on its way.
+    stopped: RefCell<Option<Stop>>,
+}
+
+struct Link {
+    filter: Rc<Filter>,
+    context: u32,
+    generation: u64,
+    /// It failed, and the exchange goes on without it.
+    skipped: Cell<bool>,
+    /// It has seen the request: only then is it shown the response.
+    started: Cell<bool>,
+    /// What it holds of bodies, by direction, and whether it does.
+    held: [RefCell<BytesMut>; 2],
+    holds: [Cell<bool>; 2],
+}
+
+impl Chain {
+    /// A chain without filters.
+    pub fn new(exchange: Exchange, pause_timeout: Duration, buffer_limit: usize) -> Self {
+        let (links, stopped) = Default::default();
+        Chain { shared: Shared::new(exchange), links, pause_timeout, buffer_limit, stopped }
+    }
+
+    /// The exchange as its filters see it.
+    pub fn exchange(&self) -> std::sync::MutexGuard<'_, Exchange> {
+        self.shared.lock()
+    }
+
+    /// Notes what stopped the exchange while others are at work on it.
+    pub fn stop(&self, stop: Stop) {
+        self.stopped.replace(Some(stop));
+    }
+
+    /// What was noted.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.stopped.borrow().clone()
+    }
+
+    /// How many filters it has.
+    pub fn len(&self) -> usize {
+        self.links.borrow().len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.links.borrow().is_empty()
+    }
+
+    /// Adds filters at the end.
+    ///
+    /// # Errors
+    ///
+    /// If one does not work and must.
+    pub fn join(&self, filters: &[Rc<Filter>]) -> Result<(), Stop> {
+        for filter in filters {
+            let opened = filter.with(|vm| vm.open(&self.shared));
+            let Some(context) = opened else {
+                match filter.on_error {
+                    OnError::Skip => continue,
+                    OnError::Deny => return Err(Stop::Failed(filter.name())),
+                }
+            };
+            let generation = filter.live.borrow().generation();
+            self.links.borrow_mut().push(Link {
+                filter: filter.clone(),
+                context,
+                generation,
+                skipped: Cell::new(false),
+                started: Cell::new(false),
+                held: Default::default(),
+                holds: Default::default(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Shows the filters from `first` on a head: the request's in order, the response's in reverse.
+    ///
+    /// # Errors
+    ///
+    /// If the exchange does not go on.
+    pub async fn head(&self, direction: Direction, first: usize, end: bool) -> Result<(), Stop> {
+        for at in self.order(direction).skip(first) {
+            match direction {
+                Direction::Request => self.links.borrow()[at].started.set(true),
+                Direction::Response if !self.links.borrow()[at].started.get() => continue,
+                Direction::Response => {}
+            }
+            let paused = self.ask(at, direction, |vm, context| vm.head(context, direction, end))?;
+            if paused {
+                self.resumed(at, direction).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a filter looks at bodies or trailers in this direction.
+    pub fn wants_body(&self, direction: Direction) -> bool {
+        self.links.borrow().iter().any(|link| {
+            link.started.get()
+                && link.is_alive()
+                && link.filter.live.borrow_mut().vm().is_some_and(|vm| vm.wants_body(direction))
+        })
+    }
+
+    /// Shows the filters a part of a body, and gives what comes out at the other end of the chain. An `end` comes out
+    /// with the last part, or is held with it.
+    ///
+    /// # Errors
+    ///
+    /// If the exchange does not go on.
+    pub async fn body(&self, direction: Direction, data: Bytes, end: bool) -> Result<Option<Bytes>, Stop> {
+        self.pass(direction, 0, data, end).await
+    }
+
+    /// Whether a filter holds a part of a body.
+    pub fn holds(&self, direction: Direction) -> bool {
+        self.links.borrow().iter().any(|link| link.holds[direction as usize].get())
+    }
+
+    /// Waits until the filter that holds a part of a body lets it go, and gives what comes out. Cancellation-safe.
+    ///
+    /// # Errors
+    ///
+    /// If the exchange does not go on.
+    pub async fn released(&self, direction: Direction, end: bool) -> Result<Option<Bytes>, Stop> {
+        let place = self.order(direction).position(|at| self.links.borrow()[at].holds[direction as usize].get());
+        let Some(place) = place else { return Ok(None) };
+        let at = self.order(direction).nth(place).unwrap_or_default();
+        self.resumed(at, direction).await?;
+        let held = self.links.borrow()[at].release(direction);
+        self.pass(direction, place + 1, held, end).await
+    }
+
+    /// Shows the filters the trailers, which are in the exchange. What a filter held comes out before them.
+    ///
+    /// # Errors
+    ///
+    /// If the exchange does not go on.
+    pub async fn trailers(&self, direction: Direction) -> Result<Bytes, Stop> {
+        let mut out = BytesMut::new();
+        for (place, at) in self.order(direction).enumerate() {
+            self.show_body(direction, self.links.borrow()[at].peek(direction));
+            let paused = self.ask(at, direction, |vm, context| vm.trailers(context, direction))?;
+            if paused {
+                self.resumed(at, direction).await?;
+            }
+            let shown = self.take_body(direction);
+            let holds = self.links.borrow()[at].holds[direction as usize].get();
+            if holds {
+                drop(self.links.borrow()[at].release(direction));
+                if let Some(data) = self.pass(direction, place + 1, shown.freeze(), false).await? {
+                    out.extend_from_slice(&data);
+                }
+            }
+        }
+        Ok(out.freeze())
+    }
+
+    /// The filters that are passed first come first.
+    fn order(&self, direction: Direction) -> Box<dyn Iterator<Item = usize>> {
+        let count = self.len();
+        match direction {
+            Direction::Request => Box::new(0..count),
+            Direction::Response => Box::new((0..count).rev()),
+        }
+    }
+
+    async fn pass(&self, direction: Direction, from: usize, data: Bytes, end: bool) -> Result<Option<Bytes>, Stop> {
+        let mut data = data;
+        for at in self.order(direction).skip(from) {
+            let mut whole = self.links.borrow()[at].peek(direction);
+            whole.extend_from_slice(&data);
+            let size = whole.len();
+            self.show_body(direction, whole);
+            let paused = self.ask(at, direction, |vm, context| vm.body(context, direction, size, end));
+            let shown = self.take_body(direction);
+            let paused = paused?;
+            let links = self.links.borrow();
+            let link = &links[at];
+            let resumed = paused && std::mem::take(&mut self.shared.lock().resumed[direction as usize]);
+            link.holds[direction as usize].set(paused && !resumed);
+            if paused && !resumed {
+                let too_large = shown.len() > self.buffer_limit;
+                *link.held[direction as usize].borrow_mut() = shown;
+                if too_large {
+                    return Err(Stop::TooLarge(link.filter.name()));
+                }
+                return Ok(None);
+            }
+            data = shown.freeze();
+        }
+        Ok(Some(data))
+    }
+
+    fn show_body(&self, direction: Direction, data: BytesMut) {
+        let mut exchange = self.shared.lock();
+        match direction {
+            Direction::Request => exchange.request_body = data,
+            Direction::Response => exchange.response_body = data,
+        }
+    }
+
+    fn take_body(&self, direction: Direction) -> BytesMut {
+        let mut exchange = self.shared.lock();
+        match direction {
+            Direction::Request => std::mem::take(&mut exchange.request_body),
+            Direction::Response => std::mem::take(&mut exchange.response_body),
+        }
+    }
+
+    /// Asks one filter. One that fails is skipped, or stops the exchange.
+    fn ask(
+        &self,
+        at: usize,
+        direction: Direction,
+        ask: impl FnOnce(&mut Vm, u32) -> Result<bool, Fault>,
+    ) -> Result<bool, Stop> {
+        let links = self.links.borrow();
+        let link = &links[at];
+        if link.skipped.get() || !link.started.get() {
+            return Ok(false);
+        }
+        self.shared.lock().resumed[direction as usize] = false;
+        let answer = match link.is_alive() {
+            true => link.filter.with(|vm| ask(vm, link.context)),
+            false => None,
+        };
+        self.ended(link)?;
+        match answer {
+            Some(paused) => Ok(paused),
+            None => self.lost(link).map(|()| false),
+        }
+    }
+
+    /// Whether the exchange was ended by a filter.
+    fn ended(&self, link: &Link) -> Result<(), Stop> {
+        let exchange = self.shared.lock();
+        match (&exchange.local, exchange.closed) {
+            (_, true) => Err(Stop::Closed(link.filter.name())),
+            (Some(_), false) => Err(Stop::Answered(link.filter.name())),
+            (None, false) => Ok(()),
+        }
+    }
+
+    fn lost(&self, link: &Link) -> Result<(), Stop> {
+        link.skipped.set(true);
+        match link.filter.on_error {
+            OnError::Skip => Ok(()),
+            OnError::Deny => Err(Stop::Failed(link.filter.name())),
+        }
+    }
+
+    /// Waits until a filter lets the exchange go on.
+    async fn resumed(&self, at: usize, direction: Direction) -> Result<(), Stop> {
+        let by = Instant::now() + self.pause_timeout;
+        loop {
+            {
+                let links = self.links.borrow();
+                let link = &links[at];
+                if std::mem::take(&mut self.shared.lock().resumed[direction as usize]) {
+                    return Ok(());
+                }
+                self.ended(link)?;
+                if !link.is_alive() {
+                    return self.lost(link);
+                }
+                if Instant::now() >= by {
+                    return Err(Stop::Held(link.filter.name()));
+                }
+            }
+            tokio::select! {
+                () = self.shared.woken(direction) => {}
+                () = tokio::time::sleep_until(by) => {}
+            }
+        }
+    }
+}
+
+impl Filter {
+    fn name(&self) -> Arc<str> {
+        self.live.borrow().bound().module().name().clone()
+    }
+}
+
+impl Link {
+    /// Whether its instance is the one that knows the context.
+    fn is_alive(&self) -> bool {
+        let mut live = self.filter.live.borrow_mut();
+        live.vm().is_some() && live.generation() == self.generation
+    }
+
+    /// Takes what it holds, to be shown again together with what came.
+    fn peek(&self, direction: Direction) -> BytesMut {
+        std::mem::take(&mut self.held[direction as usize].borrow_mut())
+    }
+
+    fn release(&self, direction: Direction) -> Bytes {
+        self.holds[direction as usize].set(false);
+        self.peek(direction).freeze()
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        for link in self.links.borrow().iter().filter(|link| link.is_alive()) {
+            link.filter.with(|vm| vm.close(link.context));
+        }
+    }
+}

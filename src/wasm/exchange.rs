@@ -1,0 +1,148 @@
+//! One request and its response as the filters on their way see and change them. All filters of an exchange share one.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, request, response};
+use tokio::sync::Notify;
+
+use crate::route::Subset;
+
+/// The two ways through a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the endpoint.
+    Request,
+    /// And back.
+    Response,
+}
+
+/// What a filter answers in the endpoint's place.
+#[derive(Debug, Clone, Default)]
+pub struct LocalResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// Why, for logs.
+    pub details: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// The gRPC status; `None` if the HTTP status is to tell it.
+    pub grpc_status: Option<u32>,
+}
+
+/// What is known of an exchange beside its heads and bodies.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The client.
+    pub source: SocketAddr,
+    /// Where it connected to.
+    pub destination: SocketAddr,
+    /// When the request came.
+    pub started: Instant,
+    /// The same by the calendar.
+    pub time: SystemTime,
+    /// The service; empty until it is known.
+    pub service: Arc<str>,
+    /// The endpoint that takes the call; empty before.
+    pub endpoint: Arc<str>,
+    /// How it ended, as in metrics; empty before.
+    pub outcome: &'static str,
+    /// Bytes of the request's body so far.
+    pub request_bytes: u64,
+    /// Bytes of the response's body so far.
+    pub response_bytes: u64,
+    /// The gRPC status, once it is known.
+    pub grpc_status: Option<u32>,
+}
+
+/// What filters see and change.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The request's head.
+    pub request: Option<request::Parts>,
+    /// The response's, once there is one.
+    pub response: Option<response::Parts>,
+    /// What ends the request's body.
+    pub request_trailers: Option<HeaderMap>,
+    /// What ends the response's.
+    pub response_trailers: Option<HeaderMap>,
+    /// The part of the request's body that is at the filters now.
+    pub request_body: BytesMut,
+    /// The part of the response's.
+    pub response_body: BytesMut,
+    /// A filter answered.
+    pub local: Option<LocalResponse>,
+    /// A filter wants the exchange ended without an answer.
+    pub closed: bool,
+    /// A filter said to go on, by direction.
+    pub(super) resumed: [bool; 2],
+    /// Routing is to be run again.
+    pub reroute: bool,
+    /// The service that a filter named.
+    pub service: Option<String>,
+    /// The instances that a filter asked for.
+    pub subset: Subset,
+    /// The endpoint that a filter asked for, as host and port.
+    pub endpoint: Option<String>,
+    /// Properties that filters set, by path.
+    pub(super) properties: HashMap<Vec<u8>, Bytes>,
+    /// All else.
+    pub facts: Facts,
+}
+
+impl Exchange {
+    /// An exchange of which nothing but these facts is known.
+    pub fn new(facts: Facts) -> Self {
+        Exchange {
+            request: None,
+            response: None,
+            request_trailers: None,
+            response_trailers: None,
+            request_body: BytesMut::new(),
+            response_body: BytesMut::new(),
+            local: None,
+            closed: false,
+            resumed: [false; 2],
+            reroute: false,
+            service: None,
+            subset: Subset::default(),
+            endpoint: None,
+            properties: HashMap::new(),
+            facts,
+        }
+    }
+}
+
+/// An exchange that instances on one thread share. The lock is never contended, and never held while a module runs; it
+/// is there because instances are made on other threads than they are used on.
+#[derive(Debug)]
+pub struct Shared {
+    exchange: Mutex<Exchange>,
+    woken: [Notify; 2],
+}
+
+impl Shared {
+    /// Shares an exchange.
+    pub fn new(exchange: Exchange) -> Arc<Self> {
+        Arc::new(Shared { exchange: Mutex::new(exchange), woken: Default::default() })
+    }
+
+    /// Looks at it.
+    pub fn lock(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has whoever waits in this direction look again.
+    pub(super) fn wake(&self, direction: Direction) {
+        self.woken[direction as usize].notify_one();
+    }
+
+    pub(super) async fn woken(&self, direction: Direction) {
+        self.woken[direction as usize].notified().await;
+    }
+}

@@ -1,0 +1,156 @@
+//! What stands behind an instance: everything that the host's functions work on. Nothing here is shared but what
+//! [`Env`] holds for all instances of a module.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use wasmtime::{Memory, StoreLimits, TypedFunc};
+
+use super::abi::{GuestMetrics, Metrics, SharedData};
+use super::engine::Budget;
+use super::exchange::{Exchange, Shared};
+use crate::table::{EndpointState, Table};
+
+/// What all instances of a module have in common, whatever version of its file they run.
+#[derive(Debug)]
+pub(super) struct Env {
+    pub(super) module: Arc<str>,
+    pub(super) shared: SharedData,
+    pub(super) metrics: Metrics,
+    pub(super) table: Table,
+    /// The most that is kept of a body while a filter waits.
+    pub(super) buffer_limit: usize,
+    pub(super) memory_limit: usize,
+}
+
+impl Env {
+    pub(super) fn new(
+        module: &str,
+        metrics: Arc<GuestMetrics>,
+        table: Table,
+        buffer_limit: usize,
+        memory_limit: usize,
+    ) -> Self {
+        let module: Arc<str> = module.into();
+        let metrics = Metrics::new(module.clone(), metrics);
+        Env { module, shared: SharedData::default(), metrics, table, buffer_limit, memory_limit }
+    }
+}
+
+/// A call that a module wants made to a service.
+#[derive(Debug)]
+pub struct Callout {
+    /// Names the call towards the module.
+    pub token: u32,
+    /// The service.
+    pub service: String,
+    /// What to send, with an absolute URI.
+    pub request: Request<Bytes>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Whether it is a gRPC call.
+    pub grpc: bool,
+}
+
+/// What came of a [`Callout`].
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// Its HTTP status; none for gRPC.
+    pub status: Option<StatusCode>,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, or the one message of a gRPC response.
+    pub body: Bytes,
+    /// Its trailers.
+    pub trailers: HeaderMap,
+    /// The gRPC status with its message.
+    pub grpc: (u32, String),
+}
+
+impl Reply {
+    /// What an answer is to a module. Of a gRPC response it is the first message.
+    pub fn of(answer: Response<(Bytes, HeaderMap)>, grpc: bool) -> Reply {
+        let (head, (body, trailers)) = answer.into_parts();
+        if !grpc {
+            return Reply { status: Some(head.status), headers: head.headers, body, trailers, ..Reply::default() };
+        }
+        let field = |name: &str| trailers.get(name).or_else(|| head.headers.get(name))?.to_str().ok();
+        let status = field("grpc-status").and_then(|status| status.parse().ok()).unwrap_or(2);
+        let message = field("grpc-message").unwrap_or_default().to_owned();
+        // What stands before a message is whether it is compressed, and its length.
+        let len = body.get(1..5).and_then(|len| len.try_into().ok()).map_or(0, u32::from_be_bytes) as usize;
+        let body = match body.len() >= 5 + len && status == 0 && body.len() >= 5 {
+            true => body.slice(5..5 + len),
+            false => Bytes::new(),
+        };
+        Reply { status: None, headers: head.headers, body, trailers, grpc: (status, message) }
+    }
+}
+
+/// The host of one instance.
+pub(super) struct Host {
+    pub(super) limits: StoreLimits,
+    /// What the call that runs may take, and what the thread's clock showed when that was first asked.
+    pub(super) budget: Budget,
+    pub(super) since: Option<Duration>,
+    pub(super) memory: Option<Memory>,
+    pub(super) allocator: Option<TypedFunc<i32, i32>>,
+    pub(super) env: Arc<Env>,
+    pub(super) config: Bytes,
+    /// The context that functions work on: that of the callback, unless the module set another one.
+    pub(super) context: u32,
+    pub(super) current: Option<Arc<Shared>>,
+    /// The exchanges of all contexts.
+    pub(super) contexts: HashMap<u32, Arc<Shared>>,
+    /// How often the module wants to be woken.
+    pub(super) tick: Option<Duration>,
+    /// Calls to be made when the module has returned.
+    pub(super) callouts: Vec<Callout>,
+    pub(super) last_callout: u32,
+    /// What came of the call that is being answered.
+    pub(super) reply: Option<Reply>,
+    /// Contexts that the module said it is done with, later than when it was asked.
+    pub(super) done: Vec<u32>,
+    /// The arguments and the answer of a function that is neither: kept for `proxy_get_buffer_bytes`.
+    pub(super) arguments: Bytes,
+    /// For policies: the endpoints in the order of the list.
+    pub(super) endpoints: Vec<Arc<EndpointState>>,
+    /// For picks: where the call has been.
+    pub(super) tried: Vec<u32>,
+    /// For verdicts: why.
+    pub(super) reasons: HashMap<u32, String>,
+}
+
+impl Host {
+    pub(super) fn new(env: Arc<Env>, config: Bytes, limits: StoreLimits) -> Self {
+        Host {
+            limits,
+            budget: Budget::START,
+            since: None,
+            memory: None,
+            allocator: None,
+            env,
+            config,
+            context: 0,
+            current: None,
+            contexts: HashMap::new(),
+            tick: None,
+            callouts: Vec::new(),
+            last_callout: 0,
+            reply: None,
+            done: Vec::new(),
+            arguments: Bytes::new(),
+            endpoints: Vec::new(),
+            tried: Vec::new(),
+            reasons: HashMap::new(),
+        }
+    }
+
+    /// Shows the exchange of the context to `look`; `None` if it has none.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Exchange) -> T) -> Option<T> {
+        self.current.as_ref().map(|shared| look(&mut shared.lock()))
+    }
+}
