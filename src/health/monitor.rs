@@ -82,7 +82,12 @@ impl Monitor {
                     monitor.judge(&service);
                 }
                 command = commands.recv() => match command {
-                    Some(command) => monitor.take(command),
+                    Some(command) => {
+                        // What it is about may be so new that its change is still being gathered.
+                        changed_at = None;
+                        monitor.sync();
+                        monitor.take(command);
+                    }
                     None => return,
                 },
                 now = ticks.tick() => monitor.judge_due(now),
