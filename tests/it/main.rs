@@ -8,6 +8,7 @@
 mod answers;
 mod balancing;
 mod calls;
+mod channel;
 mod clients;
 mod commands;
 mod contract;
@@ -18,6 +19,7 @@ mod discovery;
 mod embedded;
 mod endpoint_tls;
 mod etcd_table;
+mod examples;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
 mod harness_check;
