@@ -20,6 +20,7 @@ mod embedded;
 mod endpoint_tls;
 mod etcd_table;
 mod examples;
+mod fencing;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
 mod harness_check;
