@@ -33,6 +33,7 @@ mod managing;
 mod outage;
 mod readme;
 mod registering;
+mod roles;
 mod routing;
 mod scenarios;
 mod tidy;
