@@ -145,7 +145,7 @@ async fn members(open: &Open, wait: Duration, findings: &mut Findings) -> bool {
             }
         }
     }
-    match open.client.members().await {
+    match open.client.member_list().await {
         Err(error) => findings.add("members", Grade::Warning, format!("they cannot be asked for: {error}")),
         Ok(members) => {
             let unknown: Vec<_> =

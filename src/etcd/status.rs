@@ -87,7 +87,7 @@ impl Client {
     /// # Errors
     ///
     /// As any call.
-    pub async fn members(&self) -> Result<Vec<Member>, Error> {
+    pub async fn member_list(&self) -> Result<Vec<Member>, Error> {
         let response = self
             .call(Operation::MemberList, |client| {
                 let mut cluster = client.cluster_client();

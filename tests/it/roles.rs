@@ -9,7 +9,7 @@ use waypost::{
     discovery::Filter,
     etcd::{self, Access, Client, Metrics, Permission},
     manager::Preset,
-    registry::Status,
+    registry::{Config, Registry, Role, Status},
 };
 
 use crate::{
@@ -168,6 +168,12 @@ async fn each_role_is_enough_for_its_holder_and_no_more() {
     let shown = cluster.waypost(&["auth", "show"], "root").await;
     assert!(shown.contains("greeter   waypost-registrant-greeter"), "{shown}");
     // Whoever may administrate can take it all back.
+    let administration = Registry::new(root.clone(), Config::default());
+    let role = Role { name: "auditor".to_owned(), ..Role::proxy(["/services/"]) };
+    for step in administration.plan(&[role.clone()]).await.unwrap() {
+        administration.take(&step).await.unwrap();
+    }
+    assert!(administration.plan(&[role]).await.unwrap().is_empty());
     root.user_revoke("greeter", "waypost-registrant-greeter").await.unwrap();
     root.role_revoke("waypost-proxy", &Permission::prefix(Access::Read, "/services/")).await.unwrap();
     root.role_delete("waypost-registrant-greeter").await.unwrap();
@@ -212,6 +218,11 @@ async fn the_doctor_says_what_is_wrong() {
     }
     assert!(code == 1 && err.contains("is wrong") || err.contains("are wrong"), "{code} {err}");
     assert_eq!(out.matches("it leads").count(), 1, "{out}");
+
+    let registry = Registry::new(client(&endpoints[0]), Config::default());
+    assert_eq!(registry.client().status().await.unwrap().version, "3.5.1");
+    assert_eq!(registry.client().member_list().await.unwrap().len(), 3);
+    assert!(registry.client().alarms().await.unwrap().is_empty());
 
     // Filled until it refuses to write, and one member gone.
     let value = "x".repeat(100_000);
