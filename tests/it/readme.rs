@@ -167,6 +167,37 @@ fn every_metric_and_outcome_is_explained() {
     }
 }
 
+#[test]
+fn every_call_of_the_go_table_is_made_by_the_test_that_it_names() {
+    let readme = readme();
+    let table = readme.split("\n| Go | here | test |\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let files = ["tests/it", "src/registry"].map(|folder| fs::read_dir(project(folder)).unwrap());
+    let paths = files.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = paths.filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let rows: Vec<_> = table.lines().skip(1).collect();
+    assert!(rows.len() > 30, "{rows:?}");
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, ours, test] = cells[..] else { panic!("three cells, not {row}") };
+        let start = format!("fn {}(", test.trim_matches('`'));
+        let file = files.iter().find(|file| file.contains(&start)).unwrap_or_else(|| panic!("there is no test {test}"));
+        let body = file.split(&start).nth(1).unwrap().split("\n}\n").next().unwrap();
+        // Each call that the row names stands in that test, or else in a helper beside it.
+        for call in ours.split('`').skip(1).step_by(2) {
+            let names = call.split(['.', ':']).filter_map(|part| part.split_once('(')).map(|(name, _)| name);
+            for name in names.filter(|name| !name.is_empty()) {
+                let called = format!("{name}(");
+                assert!(
+                    body.contains(&called)
+                        || file.contains(&format!(".{called}"))
+                        || file.contains(&format!("::{called}")),
+                    "{test} calls no {name}"
+                );
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn its_example_runs() {
     let scene = Scene::new("").await;
