@@ -8,19 +8,26 @@ help: ## list these commands
 setup-demo: ## install what the demo needs
 	@$(SETUP)/build.sh
 
-demo: setup-demo ## show everything: services that come and go, calls, locks; needs no etcd
-	@$(SETUP)/demo.sh
+demo: setup-demo ## show everything: services that come and go, calls, locks; needs no etcd (CONFIG=FILE: with a configuration)
+	@$(SETUP)/demo.sh $(if $(CONFIG),--config $(CONFIG))
 
 setup-test: ## install what the tests need
 	@$(SETUP)/build.sh
 	@$(SETUP)/etcd.sh
 	@$(SETUP)/clients.sh
+	@$(SETUP)/filters.sh
+	@$(SETUP)/guests.sh
+	@$(SETUP)/browser.sh
+
+filters: ## build the modules to filters/target/modules
+	@$(SETUP)/filters.sh
 
 test: setup-test ## install what the tests need, and run them
 	cargo test --locked
 
 setup-interop: setup-test ## build what the interop tests need (Go 1.24 or newer)
 	@$(SETUP)/interop.sh
+	@$(SETUP)/guests-go.sh
 
 interop: setup-interop ## run the proxy against h2spec, grpc-go and current etcd servers
 	cargo test --locked --test interop
@@ -29,4 +36,4 @@ lint: ## formatting, clippy and docs with warnings as errors, every feature alon
 	@$(SETUP)/build.sh
 	@$(SETUP)/lint.sh
 
-.PHONY: help setup-demo demo setup-test test setup-interop interop lint
+.PHONY: help setup-demo demo setup-test filters test setup-interop interop lint

@@ -1,40 +1,13 @@
 //! What a pick and an update cost: a pick is paid by every call, an update by every change of a service, per worker.
 
-use std::collections::BTreeMap;
+#[path = "support/endpoints.rs"]
+mod endpoints;
+
 use std::hint::black_box;
-use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use endpoints::endpoints;
 use waypost::balance::{Balancer, Call};
-use waypost::registry::Instance;
-use waypost::table::{Endpoint, EndpointId, EndpointState, Endpoints};
-
-fn endpoints(count: u32) -> Endpoints {
-    let endpoint = |id: u32| {
-        let address = format!("10.{}.{}.{}:8080", id >> 16, id >> 8 & 255, id & 255);
-        Endpoint {
-            id: EndpointId(id),
-            label: address.as_str().into(),
-            instance: Arc::new(Instance {
-                service: "pay".into(),
-                id: id.to_string(),
-                address: address.parse().expect("an address"),
-                weight: id % 7 + 1,
-                version: String::new(),
-                zone: String::new(),
-                tags: Vec::new(),
-                protocol: None,
-                tls: None,
-                metadata: BTreeMap::new(),
-            }),
-            lease: 0,
-            revision: 0,
-            doubted: false,
-            state: Arc::new(EndpointState::default()),
-        }
-    };
-    Endpoints::new((0..count).map(endpoint).collect())
-}
 
 fn pick(c: &mut Criterion) {
     for (name, balancer) in Balancer::ALL {
@@ -49,7 +22,7 @@ fn pick(c: &mut Criterion) {
         group.bench_function("64, two tried", |b| {
             let mut picker = balancer.picker(1);
             picker.update(&endpoints(64));
-            b.iter(|| picker.pick(black_box(&Call { tried: &[7, 21] })));
+            b.iter(|| picker.pick(black_box(&Call { tried: &[7, 21], ..Call::default() })));
         });
     }
 }

@@ -18,6 +18,7 @@ mod filter;
 mod host;
 mod module;
 mod policy;
+mod trial;
 mod vm;
 
 pub use bound::{Bound, Live};
@@ -31,6 +32,7 @@ pub use filter::{CallOut, Filter};
 pub use host::{Callout, Reply};
 pub use module::{Kinds, LoadError, Module};
 pub use policy::{EndpointList, Sample, snapshot};
+pub use trial::{Trial, try_out};
 pub use vm::Vm;
 
 #[cfg(test)]

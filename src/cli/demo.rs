@@ -10,6 +10,7 @@ mod traffic;
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use self::story::Story;
 use super::process::{self, Stop};
 use super::{Failure, Reloader, Sources, run};
+use crate::admin::token;
 use crate::embedded;
 use crate::etcd::{self, Client, Metrics};
 use crate::telemetry::init_log;
@@ -29,19 +31,23 @@ const LINES: usize = 256;
 /// Show everything: a registry, services that come and go, calls and locks.
 ///
 /// Needs no etcd: the registry is the embedded one of `waypost etcd`, which is for development; in production it is a
-/// real etcd cluster. Takes the usual ports, or others if they are taken, and reads no configuration.
+/// real etcd cluster. Takes the usual ports, or others if they are taken.
 #[derive(Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// A configuration file, which may change meanwhile. Addresses and the registry are the demo's own.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
 
 /// What ends the demo before its time.
 type Problem = Box<dyn std::error::Error>;
 
-pub(super) fn run(_: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let start = Instant::now();
-    process::run(demo(start, out))?
+    process::run(demo(arguments.config, start, out))?
 }
 
-async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
+async fn demo(config: Option<PathBuf>, start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
     let mut stop = Stop::new().map_err(process::Error::from)?;
     let registry = free(2379, "the registry", out).await?;
     let data = free(8400, "the proxy", out).await?;
@@ -49,18 +55,23 @@ async fn demo(start: Instant, out: &mut dyn Write) -> Result<(), Failure> {
     let address = |listener: &TcpListener| listener.local_addr().map_err(process::Error::from);
     let (registry_at, data_at, admin_at) = (address(&registry)?, address(&data)?, address(&admin)?);
 
-    let sources = Sources::with(&[
+    let mut values = vec![
         ("proxy.listen", data_at.to_string()),
         ("proxy.grace", "3s".to_owned()),
         ("admin.listen", admin_at.to_string()),
         ("etcd.endpoints", format!("http://{registry_at}")),
-        ("services.named.greeter.balance", "weighted".to_owned()),
-        ("log.level", "warn".to_owned()),
-    ]);
+        ("etcd.clients.operator.endpoints", format!("http://{registry_at}")),
+    ];
+    if config.is_none() {
+        values.push(("services.named.greeter.balance", "weighted".to_owned()));
+        values.push(("log.level", "warn".to_owned()));
+    }
+    let sources = Sources::with(config, &values);
     let (reloader, settings) = Reloader::start(sources)?;
     let log = init_log(&settings.borrow().log);
     let registry = embedded::Server::start(registry, embedded::Config::default()).map_err(process::Error::from)?;
-    introduce(out, registry_at, data_at, admin_at)?;
+    let token = token::path(None).and_then(|path| token::read_or_make(&path)).ok();
+    introduce(out, registry_at, data_at, admin_at, token.as_deref())?;
 
     tokio::spawn(end_at_the_second_signal(Stop::new().map_err(process::Error::from)?));
     let (lines, mut said) = mpsc::channel(LINES);
@@ -119,15 +130,22 @@ async fn free(wanted: u16, what: &str, out: &mut dyn Write) -> Result<TcpListene
     Ok(listener.map_err(|source| process::Error::Listen { key, address, source })?)
 }
 
-fn introduce(out: &mut dyn Write, registry: SocketAddr, data: SocketAddr, admin: SocketAddr) -> io::Result<()> {
+fn introduce(
+    out: &mut dyn Write,
+    registry: SocketAddr,
+    data: SocketAddr,
+    admin: SocketAddr,
+    token: Option<&str>,
+) -> io::Result<()> {
+    let login = token.map(|token| format!("  log in    http://{admin}/login#{token}\n")).unwrap_or_default();
     writeln!(
         out,
         "Waypost {version}, a demonstration. The registry is embedded, for development, and keeps nothing;
 in production Waypost follows a real etcd cluster.
 
   proxy     {data}          calls by service name
-  admin     http://{admin}   metrics and readiness
-  registry  {registry}          the etcd v3 API
+  admin     http://{admin}   the dashboard, metrics and readiness
+{login}  registry  {registry}          the etcd v3 API
 
 Try in another terminal:
 

@@ -129,6 +129,7 @@ struct State {
 struct Loaded {
     module: Arc<Module>,
     keys: BTreeSet<String>,
+    roles: BTreeSet<Role>,
     since: SystemTime,
     /// The file that was acted upon last.
     handled: Option<Look>,
@@ -297,12 +298,21 @@ impl Inner {
         for (name, (module, seen)) in modules {
             self.telemetry.loaded(name, "loaded");
             tracing::info!(module = name, kind = %module.kinds(), "module loaded");
-            let loaded =
-                Loaded { module, keys: BTreeSet::new(), since: SystemTime::now(), handled: seen, seen, rejected: None };
+            let loaded = Loaded {
+                module,
+                keys: BTreeSet::new(),
+                roles: BTreeSet::new(),
+                since: SystemTime::now(),
+                handled: seen,
+                seen,
+                rejected: None,
+            };
             state.loaded.insert(name.to_owned(), loaded);
         }
         for (name, loaded) in &mut state.loaded {
-            loaded.keys = needs.iter().filter(|need| need.used.module == *name).map(|need| need.key.clone()).collect();
+            let of_it = || needs.iter().filter(|need| need.used.module == *name);
+            loaded.keys = of_it().map(|need| need.key.clone()).collect();
+            loaded.roles = of_it().map(|need| need.role).collect();
         }
         state.bounds.clone_from(&bounds);
         Ok(bounds)
@@ -313,7 +323,7 @@ impl Inner {
         if let Some(bound) = self.lock().bounds.get(used).filter(|bound| Arc::ptr_eq(bound.module(), module)) {
             return Ok(bound.clone());
         }
-        let count = if module.kinds().filter { self.workers } else { 1 };
+        let count = if module.kinds().is_policy() { 1 } else { self.workers };
         Bound::new(module.clone(), &used.config, count, self.telemetry.clone()).map(Arc::new)
     }
 
@@ -372,15 +382,8 @@ impl Inner {
         if same {
             return Ok(None);
         }
-        let old = self.lock().loaded.get(name).map(|old| old.module.kinds());
-        let new = module.kinds();
-        if let Some(old) = old
-            && (old.filter && !new.filter
-                || old.health && !new.health
-                || (old.pick || old.weights) && !(new.pick || new.weights))
-        {
-            return Err(LoadError::Export(format!("it was a {old}, and the new file is a {new}")));
-        }
+        let roles = self.lock().loaded.get(name).map(|loaded| loaded.roles.clone()).unwrap_or_default();
+        roles.into_iter().try_for_each(|role| fits(&module, role)).map_err(LoadError::Kind)?;
         let bounds = uses.into_iter().map(|used| Ok((used.clone(), self.bind(&module, &used)?)));
         let bounds = bounds.collect::<Result<_, LoadError>>()?;
         Ok(Some((module, bounds)))

@@ -35,10 +35,17 @@ pub struct Kinds {
     pub results: bool,
 }
 
+impl Kinds {
+    /// Whether it decides something. What its SDK exports besides says nothing of whether it is a filter as well.
+    pub fn is_policy(&self) -> bool {
+        self.pick || self.weights || self.health
+    }
+}
+
 impl fmt::Display for Kinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
-            (self.filter, "filter"),
+            (!self.is_policy(), "filter"),
             (self.pick, "pick policy"),
             (self.weights, "weights policy"),
             (self.health, "health policy"),
@@ -71,6 +78,9 @@ pub enum LoadError {
     /// It lacks what every module must have.
     #[error("{0}; filters/ABI.md says what a module exports")]
     Export(String),
+    /// It is not what it is named for.
+    #[error("{0}")]
+    Kind(String),
     /// It does not start, or refuses its configuration.
     #[error("{0}")]
     Start(#[from] super::fault::Fault),
@@ -121,10 +131,10 @@ impl Module {
             return Err(LoadError::TooLarge(size));
         }
         let compiled = wasmtime::Module::from_binary(&engine.engine, bytes)
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            .map_err(|error| LoadError::Compile(one_line(&error)))?;
         let kinds = kinds(&compiled)?;
         let imports = compiled.imports().map(|import| format!("{}.{}", import.module(), import.name())).collect();
-        let pre = engine.linker.instantiate_pre(&compiled).map_err(|error| LoadError::Import(format!("{error:#}")))?;
+        let pre = engine.linker.instantiate_pre(&compiled).map_err(|error| LoadError::Import(one_line(&error)))?;
         let (tally, aside) = Default::default();
         Ok(Module { env, pre, kinds, hash: hash(bytes), imports, tally, aside })
     }
@@ -175,6 +185,11 @@ impl Module {
         }
         Consequence::Restart((FIRST_PAUSE * 2u32.pow(tally.failures - 1)).min(LAST_PAUSE))
     }
+}
+
+/// An error of the engine, which likes to spread out.
+fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn hash(bytes: &[u8]) -> u64 {

@@ -3,22 +3,13 @@
 #   etcd-3.5, etcd-3.6     current servers, each a main of five lines in a module that is generated there
 #   bin/                   h2spec, grpcurl, grpc-go's interop client and server, our own Go client
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/go.sh"
 
 ETCD_35=v3.5.35
 ETCD_36=v3.6.16
 GRPC=v1.84.0
 GRPCURL=v1.9.3
 H2SPEC=v2.2.1+incompatible
-
-how="install Go 1.24 or newer (Go's own download, or a package such as golang-1.24-go where there is one) and put it on the PATH"
-command -v go >/dev/null || fail "make interop needs Go: $how"
-release=$(go env GOVERSION)
-minor=$(printf '%s' "$release" | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
-[ "${minor:-0}" -ge 24 ] || fail "make interop needs Go 1.24, this is $release: $how"
-
-# A fetched module may ask for a newer Go than this one; Go then gets that by itself.
-unset GOFLAGS
-export GOTOOLCHAIN=auto
 
 build_etcd() { # NAME VERSION
     is_done "$1" "$2 $release" && [ -x "$TOOLS/$1/etcd" ] && return

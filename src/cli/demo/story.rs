@@ -114,7 +114,7 @@ impl Story {
             _ => Application::Clock(name.rsplit('/').next().unwrap_or(name).to_owned()),
         };
         let server = Server::start(application).await?;
-        let value = value(server.address, weight(name));
+        let value = value(name, server.address, weight(name));
         let registration =
             Registration::write(&self.client, &self.say, move |_| format!("/services/{name}"), &value).await?;
         self.instances.borrow_mut().insert(name, Instance { server, registration });
@@ -133,7 +133,7 @@ impl Story {
     async fn reweigh(&self, name: &str, weight: u32) {
         let instance = self.instances.borrow_mut().remove_entry(name);
         if let Some((name, instance)) = instance {
-            instance.registration.update(&value(instance.server.address, weight)).await;
+            instance.registration.update(&value(name, instance.server.address, weight)).await;
             self.instances.borrow_mut().insert(name, instance);
         }
     }
@@ -190,6 +190,8 @@ fn weight(name: &str) -> u32 {
     }
 }
 
-fn value(address: SocketAddr, weight: u32) -> String {
-    serde_json::json!({ "address": address, "weight": weight }).to_string()
+fn value(name: &str, address: SocketAddr, weight: u32) -> String {
+    // One instance of each service is in another zone than the rest.
+    let zone = if matches!(name, "greeter/one" | "clock/a") { "a" } else { "b" };
+    serde_json::json!({ "address": address, "weight": weight, "zone": zone }).to_string()
 }
