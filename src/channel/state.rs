@@ -56,7 +56,7 @@ impl State {
         };
         let place = |id: &EndpointId| view.endpoints.binary_search_by_key(id, |endpoint| endpoint.id).ok();
         let positions: Vec<_> = tried.iter().filter_map(place).filter_map(|at| u32::try_from(at).ok()).collect();
-        match view.picker.pick(&Call { tried: &positions }) {
+        match view.picker.pick(&Call { tried: &positions, ..Call::default() }) {
             Ok(at) => Ok(view.endpoints[at as usize].clone()),
             Err(NoPick) => Err(format!("service `{service}` has no instances now: all registrations are gone")),
         }
@@ -120,7 +120,7 @@ impl State {
     pub(super) fn connect_failed(&mut self, endpoint: &Endpoint) {
         endpoint.state.call_failed(false);
         if let Some(view) = &self.view {
-            self.trials.connect_failed(endpoint, &view.slot, &self.config);
+            self.trials.connect_failed(endpoint, &view.slot, &self.config, Some(Protocol::Http2));
         }
     }
 }

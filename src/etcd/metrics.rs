@@ -41,8 +41,6 @@ pub enum Operation {
     LeaseTimeToLive,
     /// Asking for all leases.
     LeaseList,
-    /// Asking a member how it is.
-    Status,
 }
 
 impl fmt::Display for Operation {
@@ -55,7 +53,6 @@ impl fmt::Display for Operation {
             Operation::Watch => "watch",
             Operation::Authenticate => "authenticate",
             Operation::Auth => "auth",
-            Operation::Status => "status",
             Operation::MemberList => "member_list",
             Operation::LeaseGrant => "lease_grant",
             Operation::LeaseKeepAlive => "lease_keep_alive",

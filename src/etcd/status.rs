@@ -1,5 +1,9 @@
 //! How a cluster and its members are.
 
+use std::sync::Arc;
+
+use etcd_client::proto::PbStatusResponse;
+
 use super::Operation;
 use super::client::Client;
 use super::error::Error;
@@ -21,6 +25,22 @@ pub struct MemberStatus {
     pub revision: i64,
     /// What is wrong with it, as it says.
     pub errors: Vec<String>,
+}
+
+impl MemberStatus {
+    fn of(status: PbStatusResponse) -> Self {
+        let header = status.header.unwrap_or_default();
+        let size = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
+        MemberStatus {
+            id: header.member_id,
+            version: status.version,
+            leader: status.leader,
+            size: (size(status.db_size), size(status.db_size_in_use)),
+            learner: status.is_learner,
+            revision: header.revision,
+            errors: status.errors,
+        }
+    }
 }
 
 /// A member as the cluster knows it.
@@ -46,19 +66,24 @@ impl Client {
                 let mut maintenance = client.maintenance_client();
                 async move { maintenance.status().await }
             })
-            .await?
-            .0;
-        let header = status.header.unwrap_or_default();
-        let size = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
-        Ok(MemberStatus {
-            id: header.member_id,
-            version: status.version,
-            leader: status.leader,
-            size: (size(status.db_size), size(status.db_size_in_use)),
-            learner: status.is_learner,
-            revision: header.revision,
-            errors: status.errors,
-        })
+            .await?;
+        Ok(MemberStatus::of(status.0))
+    }
+
+    /// Asks each member that is in use how it is, one after the other. Cancel-safe.
+    pub async fn statuses(&self) -> Vec<(Arc<str>, Result<MemberStatus, Error>)> {
+        let mut statuses = Vec::new();
+        for member in self.inner.members.in_order() {
+            let call = |client: etcd_client::Client| {
+                let mut maintenance = client.maintenance_client();
+                async move { maintenance.status().await }
+            };
+            let url = member.url.clone();
+            let answer = self.call_at(member, Operation::Status, &call).await;
+            statuses.push((url, answer.map(|response| MemberStatus::of(response.0))));
+        }
+        statuses.sort_by(|a, b| a.0.cmp(&b.0));
+        statuses
     }
 
     /// The alarms that are raised: the member's id, and what it is about.

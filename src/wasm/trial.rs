@@ -102,8 +102,8 @@ fn exchange(vm: &mut Vm) -> Result<(), Fault> {
     shared.lock().response = Some(http::Response::new(()).into_parts().0);
     vm.head(context, Direction::Response, false)?;
     vm.close(context)?;
-    vm.callouts();
-    Ok(())
+    // Nobody is there to answer.
+    vm.callouts().iter().try_for_each(|callout| vm.reply(callout, None))
 }
 
 fn endpoint(n: u16) -> Option<Endpoint> {

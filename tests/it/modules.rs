@@ -3,10 +3,12 @@
 mod bodies;
 mod config;
 mod filters;
+mod guests;
 mod interface;
 #[path = "../../src/wasm/tests/kit.rs"]
 mod kit;
 mod lives;
+mod ours;
 mod policies;
 
 use std::{fs, path::PathBuf};

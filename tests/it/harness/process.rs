@@ -35,7 +35,7 @@ impl Process {
         Self { name: name.to_owned(), child, lines }
     }
 
-    /// Its number among processes.
+    /// Its number.
     pub fn id(&self) -> u32 {
         self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
     }

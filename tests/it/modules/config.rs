@@ -63,7 +63,6 @@ async fn modules_that_are_no_good_are_named_with_the_reason() {
     let modules = Modules::new(&[
         ("broken", b"nonsense".to_vec()),
         ("refuses", filter(refuses)),
-        ("weighted", policy(pick)),
         ("picks", policy(pick)),
         ("filters", filter("")),
     ]);
@@ -82,9 +81,16 @@ async fn modules_that_are_no_good_are_named_with_the_reason() {
             "services: {named: {a: {balance: filters}}}\n",
             "services.named.a.balance: module `filters`: it is a filter, and here a pick or weights policy is wanted",
         ),
-        ("services: {default: {balance: weighted}}\n", "a native balancer"),
     ] {
         let said = refused(&modules, text).await;
         assert!(said.contains(expected), "{text}\nsaid\n{said}");
     }
+}
+
+#[tokio::test]
+async fn a_module_cannot_have_the_name_of_a_native_balancer() {
+    let modules = Modules::new(&[("weighted", filter(""))]);
+    let said = refused(&modules, "").await;
+    let expected = "wasm.folder: FOLDER/weighted.wasm has the name of a native balancer, `weighted`: rename it";
+    assert!(said.contains(expected), "{said}");
 }

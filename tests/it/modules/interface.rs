@@ -60,6 +60,7 @@ fn proxy_wasm_is_listed_whole() {
     let files = files.map(|file| format!("src/wasm/abi/{file}.rs"));
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let there = in_sources(&files, |name| name.starts_with("proxy_") && !name.contains(' '));
-    let listed = table(&document, "\n## proxy-wasm\n");
+    let mut listed = table(&document, "\n## proxy-wasm\n");
+    listed.retain(|name| name.starts_with("proxy_"));
     assert_eq!(listed, there);
 }
