@@ -91,7 +91,7 @@ impl ResponseBody {
             }
             BodyError::Http2(error) if error.is_reset() => ("reset", None),
             BodyError::Filter(stop) => ("filter", Some(respond::trailers(Code::Internal, &stop.to_string()))),
-            BodyError::Http2(_) | BodyError::Http1(_) => {
+            BodyError::Http2(_) | BodyError::Http1(_) | BodyError::Stalled(_) => {
                 let text = "the connection to the instance was lost in the middle of its response";
                 ("connection_lost", Some(respond::trailers(Code::Unavailable, text)))
             }
