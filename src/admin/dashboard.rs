@@ -195,7 +195,7 @@ impl Dashboard {
                 let view = view::services::services(&facts, query);
                 wanted.take(&view, || page::services(&view, query));
             }
-            "/service" => match view::service::service(&facts, query) {
+            "/service" => match view::service::service(&facts, |lease| self.ttls.of(lease, facts.now), query) {
                 Some(view) => wanted.take(&view, || page::service(&view, query)),
                 None => wanted.take(&serde_json::Value::Null, || page::missing(&query.name)),
             },

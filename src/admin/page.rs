@@ -258,6 +258,7 @@ pub(super) fn service(view: &Service<'_>, query: &Query) -> Page {
         ("Last 5 min", ""),
         ("Version", "version"),
         ("Zone", "zone"),
+        ("Lease", ""),
     ];
     columns.extend(view.acts.then_some(("Actions", "")));
     Page {
