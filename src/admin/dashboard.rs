@@ -188,7 +188,8 @@ impl Dashboard {
         let query = &target.query;
         match &*target.path {
             "/" => {
-                let view = view::overview::overview(&facts, attention, self.members.known());
+                let events = view::events::events(&facts, &self.sources.health.events(), &self.log.events(), query);
+                let view = view::overview::overview(&facts, attention, self.members.known(), events.events.rows);
                 wanted.take(&view, || page::overview(&view));
             }
             "/services" => {
