@@ -187,6 +187,12 @@ impl Monitor {
         let Some(watched) = self.services.get_mut(service) else { return };
         let panic_before = watched.panic;
         let name = watched.slot.service().clone();
+        for (endpoint, order) in watched.end_orders(now) {
+            let text = format!("the order `{}` of an operator has ended: its time is over", order.name());
+            tracing::info!(service = %name, %endpoint, "{text}");
+            let (at, service) = (SystemTime::now(), name.clone());
+            self.shared.report.event(Event { at, service, endpoint: Some(endpoint), state: None, text });
+        }
         for transition in watched.judge(now) {
             let (endpoint, state, reason) =
                 (&transition.endpoint, transition.verdict.state, &transition.verdict.reason);

@@ -205,6 +205,8 @@ async fn an_operator_drains_an_endpoint_for_a_while() {
     says(&scene, &one, &[" healthy for "]).await;
     assert!(start.elapsed() >= Duration::from_secs(3));
     assert!(calls(&scene, 20, "one").await > 0);
+    let log = scene.waypost.log().join("\n");
+    assert!(log.contains("the order `drain` of an operator has ended: its time is over"), "{log}");
 
     assert_eq!(order(&scene, &document("unhealthy", "1h"), &[]).await, "done\n200");
     says(&scene, &one, &[" unhealthy for ", "held to be unhealthy by an operator"]).await;
