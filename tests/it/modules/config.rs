@@ -48,7 +48,6 @@ async fn modules_that_there_are_not_are_named_with_their_line() {
             "services:\n  default:\n    balance: random\n    balance_config: {a: 1}\n",
             "services.default.balance_config: `random` takes no configuration; only modules do",
         ),
-        ("wasm: {memory_limit: 1KiB}\n", "wasm"),
     ] {
         let said = refused(&modules, text).await;
         assert!(said.contains(expected), "{text}\nsaid\n{said}");
