@@ -19,7 +19,7 @@ async fn refused(modules: &Modules, text: &str) -> String {
     let ended = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await.expect("it runs").unwrap();
     assert!(!ended.status.success());
     let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
-    said.replace(&folder.path().display().to_string(), "").replace(&modules.0.path().display().to_string(), "FOLDER")
+    said.replace(&folder.path().display().to_string(), "").replace(&modules.folder().display().to_string(), "FOLDER")
 }
 
 #[tokio::test]
