@@ -56,7 +56,7 @@ async fn coraza_guards_requests_and_responses() {
     assert_eq!(guests.ask(0, &[], "an attack").await.status, 406);
     assert_eq!(guests.ask(0, &[("x-echo-server", "secret")], "").await.status, 502);
     assert_eq!(text(&guests.ask(0, &[("x-echo-server", "open")], "").await.headers, "x-echo-server"), Some("open"));
-    let count = guests.scene.waypost.metric("waypost_guest_waf_filter_tx_total_total", &[]).await;
+    let count = guests.scene.waypost.metric("waypost_guest_waf_filter_tx_total", &[]).await;
     assert!(count >= 6.0, "{count}");
     guests.sound().await;
 }
