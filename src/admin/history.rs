@@ -162,7 +162,7 @@ impl History {
             let step = (ended, (unanswered + failed.get(&**name).copied().unwrap_or(0)).min(ended));
             service.track.steps.push(step);
             service.latency = calls.latency.clone();
-            if service.age % SPAN == 0 {
+            if service.age.is_multiple_of(SPAN) {
                 service.spans = (std::mem::take(&mut service.spans.1), calls.latency.clone());
             }
             service.age += 1;

@@ -74,6 +74,10 @@ async function calls(count) {
   return got;
 }
 
+// The row of the endpoint that is registered under this name.
+const endpoint = (page, name) =>
+  page.locator('#rows tr', { has: page.locator('td:first-child small', { hasText: new RegExp(`^${name}$`) }) });
+
 const checks = {
   async 'a put appears without a reload, and a delete leaves'(page) {
     await live(page, '/services');
@@ -211,7 +215,7 @@ const checks = {
     await page.waitForURL(`${site}/`);
     await live(page, '/service?name=web');
     assert.deepEqual(Object.keys(await calls(10)).sort(), ['one', 'two']);
-    const row = page.locator('#rows tr', { hasText: ' one' });
+    const row = endpoint(page, 'one');
     await row.getByRole('link', { name: 'Drain' }).click();
     const panel = page.getByRole('dialog');
     await panel.getByText('gets no new calls').waitFor();
@@ -229,12 +233,12 @@ const checks = {
     await page.goto(login);
     await page.waitForURL(`${site}/`);
     await live(page, '/service?name=web');
-    await page.locator('#rows tr', { hasText: ' one' }).getByRole('link', { name: 'Drain' }).click();
+    await endpoint(page, 'one').getByRole('link', { name: 'Drain' }).click();
     const button = page.getByRole('dialog').getByRole('button', { name: 'Drain' });
     await button.waitFor();
     const value = String(etcd('get', '--print-value-only', '/services/web/one')).trim();
     etcd('put', '/services/web/one', value.replace('"weight":1', '"weight":2'));
-    await page.locator('#rows tr', { hasText: ' one' }).locator('td.n').first().getByText('2').waitFor();
+    await endpoint(page, 'one').locator('td.n').first().getByText('2').waitFor();
     await button.click();
     await page.getByText('changed since the page was shown, so nothing was done').waitFor();
   },
