@@ -97,7 +97,7 @@ fn what_is_wrong_is_told_all_at_once_with_its_place() {
     assert!(errors[2].starts_with("WAYPOST_REGISTRI_TTL: unknown variable"), "{errors:?}");
     assert!(errors[3].starts_with("dial_timeout(): etcd.dial_timeout: must be from 10ms"), "{errors:?}");
 
-    for (text, why) in [(&b"{"[..], "etcd-config.json:1:"), (b"\xff", "is not UTF-8"), (b"[]", "must be a section")] {
+    for (text, why) in [(&b"{"[..], "cannot read the YAML"), (b"\xff", "is not UTF-8"), (b"[]", "must be a section")] {
         fs::write(&file, text).unwrap();
         let errors = self::errors(alone(&folder).settings());
         assert!(errors[0].contains(why), "{errors:?}");
