@@ -58,7 +58,7 @@ def shape_round(machine, shape, name, running, calls):
 def warm_up(machine, shape, name, running, at_least=0):
     """Makes the connections, fills caches, and gives back how many calls a round should have."""
     if shape.churn:
-        calls = int(shape.churn * shape.seconds)
+        calls = int(shape.churn * max(1, shape.seconds))
         h2load(machine, shape, name, running.port, shape.churn)
         return calls
     calls = max(shape.least, shape.clients, at_least)
