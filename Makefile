@@ -15,7 +15,12 @@ setup-test: ## install what the tests need
 	@$(SETUP)/build.sh
 	@$(SETUP)/etcd.sh
 	@$(SETUP)/clients.sh
+	@$(SETUP)/filters.sh
 	@$(SETUP)/guests.sh
+	@$(SETUP)/browser.sh
+
+filters: ## build the modules to filters/target/modules
+	@$(SETUP)/filters.sh
 
 test: setup-test ## install what the tests need, and run them
 	cargo test --locked
@@ -51,4 +56,4 @@ lint: ## formatting, clippy and docs with warnings as errors, every feature alon
 	@$(SETUP)/build.sh
 	@$(SETUP)/lint.sh
 
-.PHONY: help setup-demo demo setup-test test setup-interop interop setup-bench bench bench-full bench-wasm bench-count lint
+.PHONY: help setup-demo demo setup-test filters test setup-interop interop setup-bench bench bench-full bench-wasm bench-count lint

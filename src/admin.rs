@@ -1,11 +1,28 @@
-//! The admin server: metrics, and whether the process lives and is ready. It reads what others say of themselves and
-//! changes nothing.
+//! The admin server: the dashboard, metrics, and whether the process lives and is ready. It reads what others say of
+//! themselves.
 
+mod actions;
+mod api;
+mod assets;
+mod dashboard;
 mod health;
+mod history;
 mod host;
 mod listener;
+mod live;
+mod locks;
+mod log;
+mod members;
+mod orders;
+mod page;
+mod security;
+mod session;
+mod show;
 #[cfg(test)]
 mod tests;
+pub mod token;
+mod ttl;
+mod view;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -15,18 +32,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{self, Request};
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::extract;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::config::Section;
-use crate::health::Health;
+pub use self::dashboard::{InForce, ServiceFacts, Sources};
+pub use self::history::Calls;
+
+use self::dashboard::Dashboard;
+use crate::config::{self, Section};
+use crate::etcd;
 use crate::telemetry::Registry;
 
+/// The name of the etcd client that actions are done with.
+pub const OPERATOR: &str = "operator";
 /// How long answers under way may take when the server ends.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -34,20 +56,35 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `listen`: address and port, default `127.0.0.1:8401`. On a loopback address, only requests for a local name are
-    /// answered; on any other, everybody who reaches the port reads the metrics.
+    /// answered; on any other, everybody who reaches the port reads the metrics, and the dashboard needs the token.
     pub listen: SocketAddr,
+    /// `locks.prefixes`: below which keys locks and elections are looked for, default `/locks/`.
+    pub lock_prefixes: Vec<String>,
+    /// `locks.client`: the etcd client that is asked for them, default `default`.
+    pub lock_client: String,
+    /// `token_file`: the file with the token that actions need, made at the first start. Unset: `waypost/token` below
+    /// `XDG_STATE_HOME` or `~/.local/state`.
+    pub token_file: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { listen: (Ipv4Addr::LOCALHOST, 8401).into() }
+        config::defaults(Config::read)
     }
 }
 
 impl Config {
     /// Reads the section `admin`.
     pub fn read(section: &mut Section<'_>) -> Self {
-        Config { listen: section.parsed("listen", Config::default().listen) }
+        let listen = section.parsed("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8401)));
+        let (lock_prefixes, lock_client) = section.section("locks", |section| {
+            let prefixes = section.strings("prefixes", &["/locks/"]);
+            if prefixes.iter().any(String::is_empty) {
+                section.error("prefixes", "must not hold an empty one: it would be all of etcd");
+            }
+            (prefixes, section.string("client", etcd::DEFAULT_CLIENT))
+        });
+        Config { listen, lock_prefixes, lock_client, token_file: section.optional("token_file") }
     }
 }
 
@@ -57,8 +94,21 @@ pub struct State {
     pub registry: Registry,
     /// Asked at each request for `/readyz`; must not block.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
-    /// What `/health` shows, and who takes orders.
-    pub health: Health,
+    /// What the dashboard shows.
+    pub sources: Sources,
+    /// The file that the token for actions is in.
+    pub token_file: Option<String>,
+}
+
+/// A server that runs.
+struct Running {
+    registry: Registry,
+    readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    dashboard: Arc<Dashboard>,
+    hub: live::Hub,
+    sessions: Arc<session::Sessions>,
+    /// Wakes when the server ends.
+    ended: watch::Receiver<()>,
 }
 
 /// Whether calls can be routed: after the first complete list of every prefix, and from then on, because the last
@@ -109,8 +159,8 @@ impl Readiness {
 /// Only if the listener has no local address. Dropping the future stops accepting; connections that are open then end
 /// by themselves.
 pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let router = router(state, listener.local_addr()?);
     let (end, mut ended) = watch::channel(());
+    let router = router(state, listener.local_addr()?, ended.clone());
     let server = axum::serve(listener::Limited::new(listener), router)
         .with_graceful_shutdown(async move { ended.changed().await.unwrap_or_default() });
     let grace = async {
@@ -124,53 +174,37 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
     }
 }
 
-fn router(state: State, local: SocketAddr) -> Router {
-    Router::new()
-        .route("/", get(index))
+fn router(
+    State { registry, readiness, sources, token_file }: State,
+    local: SocketAddr,
+    ended: watch::Receiver<()>,
+) -> Router {
+    let (dashboard, hub) = (Dashboard::start(sources), live::Hub::default());
+    let token = token::path(token_file.as_deref()).and_then(|path| token::read_or_make(&path));
+    let token = token.map_err(|error| {
+        tracing::warn!(%error, "nobody can log in to the dashboard");
+        error.to_string()
+    });
+    let sessions = Arc::new(session::Sessions::new(token, local));
+    let running = Arc::new(Running { registry, readiness, dashboard, hub, sessions: sessions.clone(), ended });
+    let pages = api::VIEWS.iter().fold(Router::new(), |router, (_, path)| router.route(path, get(api::page)));
+    let router = pages
+        .route("/api/v1/{view}", get(api::json))
+        .route("/live", get(live::stream))
+        .route("/login", get(session::page).post(session::login))
+        .route("/logout", post(session::logout))
+        .route("/action", get(actions::preview).post(actions::act))
+        .route("/static/{name}", get(assets::file))
         .route("/metrics", get(metrics))
         .route("/healthz", get("ok\n"))
         .route("/readyz", get(ready))
         .route("/health", get(health::page).post(health::order))
-        .with_state(Arc::new(state))
-        .layer(middleware::from_fn(move |request, next| guard(local, request, next)))
-}
-
-/// What holds for every request, whatever its path.
-async fn guard(local: SocketAddr, request: Request, next: Next) -> Response {
-    if !host::is_ours(&request, local) {
-        let text = "This server answers only to localhost and loopback addresses, so that no web page can read it.\n";
-        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
-    }
-    let acts = *request.method() == Method::POST && request.uri().path() == "/health";
-    if !acts && !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
-    }
-    // A page in a browser names where it comes from. There is none of ours yet that acts.
-    if acts && request.headers().contains_key(header::ORIGIN) {
-        return (StatusCode::FORBIDDEN, "Pages in a browser may not give orders here.\n").into_response();
-    }
-    let mut response = next.run(request).await;
-    // All that is here is of this moment, and none of it is a page that a browser should guess the type of.
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    response
-}
-
-async fn index() -> &'static str {
-    concat!(
-        "Waypost ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\n",
-        "/metrics  metrics for Prometheus\n",
-        "/healthz  200 as long as the process lives\n",
-        "/readyz   200 once every prefix was listed, with what is known of each\n",
-        "/health   the state of each endpoint, and why; orders are POSTed here\n",
-    )
+        .with_state(running);
+    security::guarded(router, local, sessions)
 }
 
 /// The page is valid in both formats; who does not ask for OpenMetrics gets it under the older name, as does a browser.
-async fn metrics(extract::State(state): extract::State<Arc<State>>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(extract::State(state): extract::State<Arc<Running>>, headers: HeaderMap) -> impl IntoResponse {
     let asked = headers.get_all(header::ACCEPT).iter();
     let open =
         asked.filter_map(|value| value.to_str().ok()).any(|value| value.contains("application/openmetrics-text"));
@@ -182,7 +216,7 @@ async fn metrics(extract::State(state): extract::State<Arc<State>>, headers: Hea
     ([(header::CONTENT_TYPE, kind)], state.registry.encode())
 }
 
-async fn ready(extract::State(state): extract::State<Arc<State>>) -> impl IntoResponse {
+async fn ready(extract::State(state): extract::State<Arc<Running>>) -> impl IntoResponse {
     let readiness = (state.readiness)();
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, readiness.text())

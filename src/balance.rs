@@ -20,6 +20,8 @@ mod shares;
 mod tests;
 mod weighted;
 
+use std::fmt;
+
 use self::least_request::LeastRequest;
 pub use self::policy::Policy;
 use self::random::Random;
@@ -90,6 +92,25 @@ pub enum Balance {
     Module(Use),
 }
 
+impl Balance {
+    /// Who picks where a module leaves it to others.
+    pub fn native(&self) -> Balancer {
+        match self {
+            Balance::Native(balancer) => *balancer,
+            Balance::Module(_) => Balancer::Weighted,
+        }
+    }
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Balance::Native(balancer) => balancer.fmt(f),
+            Balance::Module(used) => f.write_str(&used.module),
+        }
+    }
+}
+
 impl Default for Balance {
     fn default() -> Self {
         Balance::Native(Balancer::default())
@@ -128,5 +149,11 @@ impl Balancer {
             Balancer::Random => Box::new(Random::new(seed)),
             Balancer::LeastRequest => Box::new(LeastRequest::new(seed)),
         }
+    }
+}
+
+impl fmt::Display for Balancer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Balancer::ALL.iter().find(|(_, balancer)| balancer == self).map_or("", |(name, _)| name))
     }
 }

@@ -2,14 +2,24 @@
 //! of the house together, and turns what goes wrong into an exit code.
 
 mod check;
+mod child;
+mod connect;
+mod dashboard;
 mod demo;
+mod elect;
 mod etcd;
 mod filters;
+mod keys;
+mod leases;
+mod lock;
 mod print;
 mod process;
+mod register;
 mod reload;
 mod run;
+mod services;
 mod settings;
+mod show;
 mod sources;
 
 use std::ffi::OsString;
@@ -18,6 +28,7 @@ use std::io::{self, Write};
 use clap::{Parser, Subcommand};
 
 use crate::config::Errors;
+use crate::registry;
 use crate::wasm::Fault;
 
 pub use reload::{Outcome, Reloader};
@@ -25,15 +36,20 @@ pub use settings::Settings;
 pub use sources::Sources;
 
 const EXIT_CODES: &str = "Exit codes:
-  0  all went well, or the proxy was asked to stop
-  1  it failed while running, such as an address that is in use
-  2  the arguments or the configuration are wrong
+  0    all went well, or it was asked to stop
+  1    it failed while running, such as an address that is in use, or an etcd out of reach
+  2    the arguments or the configuration are wrong
+  3    what was asked for is not there, or somebody else has the lock
+  4    the lock or the leadership was lost
+  126  the command that follows -- cannot be run, 127 it was not found
+  Else, where a command follows --, its exit code, or 128 and the number of the signal that ended it.
 
 Examples:
   waypost demo
-  waypost run
   waypost run --config waypost.yaml
-  waypost config check waypost.yaml";
+  waypost register greeter --address 10.0.0.7:50051 -- ./greeter
+  waypost lock nightly-report -- ./report.sh
+  waypost services --watch";
 
 /// Carries gRPC and HTTP calls to services that are registered in etcd.
 #[derive(Parser)]
@@ -48,6 +64,22 @@ enum Command {
     Run(run::Arguments),
     Demo(demo::Arguments),
     Etcd(etcd::Arguments),
+    Register(register::Arguments),
+    Services(services::Services),
+    Resolve(services::Resolve),
+    Leases(leases::Leases),
+    /// Grant, end and look at leases.
+    #[command(subcommand)]
+    Lease(leases::Lease),
+    Locks(lock::Locks),
+    Lock(lock::Arguments),
+    Elect(elect::Arguments),
+    Get(keys::Get),
+    Put(keys::Put),
+    Watch(keys::Watch),
+    #[command(hide = true)]
+    ExecBound(child::Bound),
+    Dashboard(dashboard::Arguments),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -85,9 +117,18 @@ enum Failure {
     /// A module does not work.
     #[error("a call of the module failed: {0}")]
     Module(Fault),
+    /// There is no token to log in with.
+    #[error("{0}; `waypost run` makes one at its first start")]
+    Token(String),
     /// What was asked for could not run.
     #[error(transparent)]
     Run(#[from] process::Error),
+    /// The registry did not do as it was asked.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// It ends with this code; what there is to say may have been said by a child.
+    #[error("{message}")]
+    Exit { code: u8, message: String },
 }
 
 impl Failure {
@@ -96,7 +137,14 @@ impl Failure {
             Failure::Config(_) | Failure::Usage(_) => 2,
             // Who closes the pipe, such as `head`, has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) | Failure::Module(_) => 1,
+            Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) | Failure::Module(_) | Failure::Token(_) => 1,
+            Failure::Registry(error) => match error {
+                registry::Error::Config(_) | registry::Error::Invalid { .. } => 2,
+                registry::Error::Missing(_) => 3,
+                registry::Error::Lost { .. } => 4,
+                _ => 1,
+            },
+            Failure::Exit { code, .. } => *code,
         }
     }
 }
@@ -121,6 +169,19 @@ pub fn main<'a>(
         Command::Run(arguments) => run::run(arguments, environment),
         Command::Demo(arguments) => demo::run(arguments, out),
         Command::Etcd(arguments) => etcd::run(&arguments),
+        Command::Register(arguments) => register::run(arguments, environment, out),
+        Command::Services(arguments) => services::list(arguments, environment, out),
+        Command::Resolve(arguments) => services::resolve(arguments, environment, out),
+        Command::Leases(arguments) => leases::list(arguments, environment, out),
+        Command::Lease(command) => leases::run(command, environment, out),
+        Command::Locks(arguments) => lock::list(arguments, environment, out),
+        Command::Lock(arguments) => lock::run(arguments, environment, out),
+        Command::Elect(arguments) => elect::run(arguments, environment, out),
+        Command::Get(arguments) => keys::get(arguments, environment, out),
+        Command::Put(arguments) => keys::put(arguments, environment, out),
+        Command::Watch(arguments) => keys::watch(arguments, environment, out),
+        Command::ExecBound(arguments) => child::bound(&arguments),
+        Command::Dashboard(arguments) => dashboard::run(arguments, environment, out),
         Command::Config(Config::Check(arguments)) => check::run(&arguments, out),
         Command::Config(Config::Print(arguments)) => print::run(arguments, environment, out),
         Command::Filters(Filters::Check(arguments)) => filters::check(&arguments, out),
@@ -128,9 +189,9 @@ pub fn main<'a>(
     match result {
         Ok(()) => 0,
         Err(failure) => {
-            let code = failure.exit_code();
-            if code != 0 {
-                let _ = writeln!(err, "{failure}");
+            let (code, message) = (failure.exit_code(), failure.to_string());
+            if code != 0 && !message.is_empty() {
+                let _ = writeln!(err, "{message}");
             }
             code
         }

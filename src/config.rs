@@ -1,7 +1,8 @@
 //! Reading the configuration: layers, positions, and every error at once. What a key means belongs to the module that
 //! uses it: each has a `read` that takes its [`Section`].
 //!
-//! Four layers, the first that has a key wins: arguments, environment, file, defaults. The variable of a key is
+//! Four layers, the first that has a key wins: arguments, environment, file, defaults, of which a program may have its
+//! own. The variable of a key is
 //! `WAYPOST_` and its path in capitals: `WAYPOST_PROXY_LISTEN` for `proxy.listen`; an empty variable counts as not
 //! set. Nothing here reads the disk or the process's environment: both come in as [`Layers`].
 
@@ -16,12 +17,15 @@ mod section;
 mod units;
 mod yaml;
 
+use std::io;
+
 pub use effective::Effective;
 pub use error::{Error, Errors, Place};
 pub use nearest::nearest;
 pub use path::join;
 pub use secret::Secret;
 pub use section::Section;
+pub use units::{parse_duration, show_duration};
 
 /// Where values come from, strongest first. Not `Debug`, for it may hold secrets in the clear.
 #[derive(Clone, Default)]
@@ -32,6 +36,8 @@ pub struct Layers {
     pub environment: Vec<(String, String)>,
     /// The file, if there is one.
     pub file: Option<File>,
+    /// Values that a program was made with, in the place of defaults.
+    pub preset: Vec<Argument>,
 }
 
 /// One value from the command line.
@@ -52,6 +58,28 @@ pub struct File {
     pub name: String,
     /// Its text, YAML.
     pub text: String,
+}
+
+impl File {
+    /// A file from what reading it gave.
+    ///
+    /// # Errors
+    ///
+    /// That it could not be read, or is not UTF-8, and where.
+    pub fn decode(name: &str, content: io::Result<Vec<u8>>) -> Result<Self, Error> {
+        let bytes = content.map_err(|error| Error {
+            place: Place::File(name.into()),
+            key: String::new(),
+            message: format!("cannot be read: {error}"),
+        })?;
+        String::from_utf8(bytes).map(|text| File { name: name.to_owned(), text }).map_err(|error| {
+            let read = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + read.iter().filter(|&&b| b == b'\n').count();
+            let column = 1 + String::from_utf8_lossy(read).chars().rev().take_while(|&c| c != '\n').count();
+            let place = Place::Line { file: name.into(), line, column };
+            Error { place, key: String::new(), message: "is not UTF-8; save the file in that encoding".to_owned() }
+        })
+    }
 }
 
 /// Reads all layers through `read`, the root of the configuration.

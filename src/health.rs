@@ -40,7 +40,8 @@ pub use report::{EndpointHealth, Event, ServiceHealth};
 use report::{Metrics, Report};
 pub use verdict::{Ejection, Facts, Order, Probes, State, Verdict, judge};
 
-use crate::table::Table;
+use crate::registry::Instance;
+use crate::table::{Endpoint, EndpointId, Table};
 use crate::telemetry::Registry;
 use crate::upstream;
 
@@ -94,6 +95,25 @@ pub fn start(table: Table, settings: Settings, metrics: &Registry) -> (Health, T
     let (alarms, raised) = mpsc::channel(QUEUE);
     let task = tokio::spawn(Monitor::run(table, settings, report.clone(), received, raised));
     (Health { commands, alarms, report }, Task(task))
+}
+
+/// Asks an instance once how it is, apart from any table: whether a child that was just started is ready.
+///
+/// # Errors
+///
+/// What is wrong with it, for people. Cancel-safe.
+pub async fn ask(probe: &Probe, instance: Instance, config: &upstream::Config) -> Result<(), String> {
+    let service = instance.service.clone();
+    let endpoint = Endpoint {
+        id: EndpointId(0),
+        label: instance.address.to_string().into(),
+        instance: Arc::new(instance),
+        lease: 0,
+        revision: 0,
+        doubted: false,
+        state: Arc::default(),
+    };
+    probe::run(probe, &service, &endpoint, config).await.unwrap_or_else(|| Err("it is ending".to_owned()))
 }
 
 impl Health {

@@ -6,11 +6,13 @@
 //! Modules import downwards only, in the order of this list (a test holds it):
 //!
 //! * [`cli`]: the command line;
+//! * [`manager`]: the entry for programs that use this crate as a library;
 //! * [`admin`], [`proxy`]: what listens;
 //! * [`health`], [`balance`]: which endpoints work, and which of them takes a call;
-//! * [`upstream`], [`route`]: connections to endpoints, and which service a request is for;
+//! * [`upstream`], [`route`], [`discovery`]: connections to endpoints, which service a request is for, and what programs
+//!   learn of instances;
 //! * [`table`]: what is registered, kept current by watching etcd;
-//! * [`registry`]: instances and the formats in which they are registered;
+//! * [`registry`]: instances and the formats in which they are registered; registrations, leases, locks, elections;
 //! * [`etcd`]: the connection to etcd; [`embedded`]: an etcd for development, in memory.
 //!
 //! [`config`] and [`telemetry`] stand below all of them.
@@ -22,11 +24,13 @@ pub mod balance;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+pub mod discovery;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod etcd;
 #[cfg(feature = "calls")]
 pub mod health;
+pub mod manager;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod registry;
@@ -38,3 +42,6 @@ pub mod telemetry;
 pub mod upstream;
 #[cfg(feature = "wasm")]
 pub mod wasm;
+
+pub use manager::Manager;
+pub use registry::Error;

@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, Service, Services};
 use stats::Stats;
+pub use stats::{Calls, Counts};
 use worker::{Orders, Worker};
 
 use crate::health::Health;
@@ -87,6 +88,7 @@ pub struct Proxy {
     phase: watch::Sender<Phase>,
     settings: watch::Sender<Arc<Settings>>,
     threads: Vec<JoinHandle<()>>,
+    counts: Counts,
 }
 
 impl Proxy {
@@ -117,8 +119,14 @@ impl Proxy {
             })?);
             senders.push(sender);
         }
-        tokio::spawn(acceptor::run(listener, senders, stats.connections, max_connections, phase.subscribe()));
-        Ok(Proxy { phase, settings, threads })
+        let connections = stats.connections.clone();
+        tokio::spawn(acceptor::run(listener, senders, connections, max_connections, phase.subscribe()));
+        Ok(Proxy { phase, settings, threads, counts: Counts(stats) })
+    }
+
+    /// What the workers count.
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 
     /// Replaces the settings. Exchanges under way keep those that they began with.

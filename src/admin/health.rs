@@ -7,7 +7,7 @@ use axum::extract;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
-use super::State;
+use super::Running;
 use crate::config::{self, File, Layers, Section};
 use crate::health::Order;
 
@@ -16,8 +16,8 @@ const FOR: Duration = Duration::from_mins(10);
 /// The longest that one may hold: what is to stay belongs into the registry.
 const LONGEST: Duration = Duration::from_mins(7 * 24 * 60);
 
-pub(super) async fn page(extract::State(state): extract::State<Arc<State>>) -> impl IntoResponse {
-    state.health.text()
+pub(super) async fn page(extract::State(state): extract::State<Arc<Running>>) -> impl IntoResponse {
+    state.dashboard.sources.health.text()
 }
 
 /// What a document orders.
@@ -54,14 +54,14 @@ impl Ordered {
 }
 
 /// Orders something for an endpoint, as a document in YAML or JSON says.
-pub(super) async fn order(extract::State(state): extract::State<Arc<State>>, document: String) -> impl IntoResponse {
+pub(super) async fn order(extract::State(state): extract::State<Arc<Running>>, document: String) -> impl IntoResponse {
     let file = Some(File { name: "order".to_owned(), text: document });
     let Ordered { service, endpoint, order, time } =
         match config::load(&Layers { file, ..Layers::default() }, Ordered::read) {
             Ok((ordered, _)) => ordered,
             Err(errors) => return (StatusCode::BAD_REQUEST, format!("{errors}\n")),
         };
-    match state.health.order(&service, &endpoint, order.map(|order| (order, time))).await {
+    match state.dashboard.sources.health.order(&service, &endpoint, order.map(|order| (order, time))).await {
         true => (StatusCode::OK, "done\n".to_owned()),
         false => {
             let text = format!("service `{service}` has no endpoint `{endpoint}`; GET /health lists them\n");

@@ -1,5 +1,6 @@
 //! The admin server over a real connection: what a scraper, a probe and a browser get.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
@@ -7,10 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::*;
+use crate::balance::{Balance, Balancer};
 use crate::health::{self, ServiceSettings};
-use crate::table::Table;
+use crate::registry::{Address, Instance};
+use crate::table::{Endpoint, EndpointId, Endpoints, Table};
 
 struct Server {
     address: SocketAddr,
@@ -27,9 +31,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
-        let of = Box::new(|_: &str| ServiceSettings { health: Arc::default(), upstream: Arc::default() });
-        let (health, judging) = health::start(Table::new(), health::Settings { of }, &registry);
-        let state = State { registry, readiness: Box::new(readiness), health };
+        let (sources, judging) = sources(Table::new(), &registry);
+        let state = State { registry, readiness: Box::new(readiness), sources, token_file: Some(token_file()) };
         let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
         Server { address, end, served, _judging: judging }
     }
@@ -46,6 +49,56 @@ impl Server {
     async fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
     }
+}
+
+/// Default settings.
+pub(super) fn in_force() -> InForce {
+    InForce {
+        text: "proxy:\n  listen: 127.0.0.1:8400\n".to_owned(),
+        routing: crate::route::Config::default(),
+        services: Box::new(|_| (Balance::Native(Balancer::Weighted), Arc::default())),
+        clients: Vec::new(),
+        locks: None,
+        operator: None,
+        started: Instant::now(),
+    }
+}
+
+/// What the dashboard shows of this table, with default settings.
+pub(super) fn sources(table: Table, registry: &Registry) -> (Sources, health::Task) {
+    let of = Box::new(|_: &str| ServiceSettings { health: Arc::default(), upstream: Arc::default() });
+    let (health, judging) = health::start(table.clone(), health::Settings { of }, registry);
+    let (_, in_force) = watch::channel(Arc::new(in_force()));
+    (Sources { table, health, calls: Box::new(BTreeMap::new), in_force, lock_prefixes: Vec::new() }, judging)
+}
+
+/// Endpoints of a service with these weights, at `10.0.0.1:80` and so on.
+pub(super) fn endpoints(service: &str, weights: &[u32]) -> Endpoints {
+    let endpoint = |(weight, n): (&u32, u32)| {
+        let address = Address::new(&format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255), 80).unwrap();
+        let label = address.to_string().into();
+        let instance = Arc::new(Instance {
+            service: service.to_owned(),
+            id: format!("i{n}"),
+            address,
+            weight: *weight,
+            version: String::new(),
+            zone: if n % 2 == 0 { "b" } else { "a" }.to_owned(),
+            tags: Vec::new(),
+            protocol: None,
+            tls: None,
+            metadata: BTreeMap::new(),
+        });
+        let state = Arc::default();
+        Endpoint { id: EndpointId(n), instance, label, lease: 0, revision: 1, doubted: false, state }
+    };
+    Endpoints::new(weights.iter().zip(1..).map(endpoint).collect())
+}
+
+/// A file for the token, below the temporary folder.
+fn token_file() -> String {
+    let file = std::env::temp_dir().join(format!("waypost-admin-{}/token", std::process::id()));
+    file.to_str().unwrap().to_owned()
 }
 
 fn nothing() -> Readiness {
@@ -75,13 +128,13 @@ async fn metrics_come_in_the_format_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn the_index_lists_the_pages_and_they_are_there() {
+async fn every_answer_tells_browsers_what_they_may_do_with_it() {
     let server = Server::start(nothing).await;
-    let index = server.get("/").await;
-    check(&index, 200, &["Waypost", "nosniff", "no-store"]);
-    for path in ["/metrics", "/healthz", "/readyz"] {
-        assert!(index.contains(path));
-        check(&server.get(path).await, 200, &[]);
+    for path in
+        ["/", "/services", "/metrics", "/healthz", "/readyz", "/health", "/static/style.css", "/api/v1/overview"]
+    {
+        let parts = ["nosniff", "no-store", "content-security-policy: default-src 'none'; script-src 'self'; "];
+        check(&server.get(path).await, 200, &parts);
     }
     check(&server.get("/nothing").await, 404, &[]);
 }

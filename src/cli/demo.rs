@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use self::story::Story;
 use super::process::{self, Stop};
 use super::{Failure, Reloader, Sources, run};
+use crate::admin::token;
 use crate::embedded;
 use crate::etcd::{self, Client, Metrics};
 use crate::telemetry::init_log;
@@ -59,6 +60,7 @@ async fn demo(config: Option<PathBuf>, start: Instant, out: &mut dyn Write) -> R
         ("proxy.grace", "3s".to_owned()),
         ("admin.listen", admin_at.to_string()),
         ("etcd.endpoints", format!("http://{registry_at}")),
+        ("etcd.clients.operator.endpoints", format!("http://{registry_at}")),
     ];
     if config.is_none() {
         values.push(("services.named.greeter.balance", "weighted".to_owned()));
@@ -68,7 +70,8 @@ async fn demo(config: Option<PathBuf>, start: Instant, out: &mut dyn Write) -> R
     let (reloader, settings) = Reloader::start(sources)?;
     let log = init_log(&settings.borrow().log);
     let registry = embedded::Server::start(registry, embedded::Config::default()).map_err(process::Error::from)?;
-    introduce(out, registry_at, data_at, admin_at)?;
+    let token = token::path(None).and_then(|path| token::read_or_make(&path)).ok();
+    introduce(out, registry_at, data_at, admin_at, token.as_deref())?;
 
     tokio::spawn(end_at_the_second_signal(Stop::new().map_err(process::Error::from)?));
     let (lines, mut said) = mpsc::channel(LINES);
@@ -127,15 +130,22 @@ async fn free(wanted: u16, what: &str, out: &mut dyn Write) -> Result<TcpListene
     Ok(listener.map_err(|source| process::Error::Listen { key, address, source })?)
 }
 
-fn introduce(out: &mut dyn Write, registry: SocketAddr, data: SocketAddr, admin: SocketAddr) -> io::Result<()> {
+fn introduce(
+    out: &mut dyn Write,
+    registry: SocketAddr,
+    data: SocketAddr,
+    admin: SocketAddr,
+    token: Option<&str>,
+) -> io::Result<()> {
+    let login = token.map(|token| format!("  log in    http://{admin}/login#{token}\n")).unwrap_or_default();
     writeln!(
         out,
         "Waypost {version}, a demonstration. The registry is embedded, for development, and keeps nothing;
 in production Waypost follows a real etcd cluster.
 
   proxy     {data}          calls by service name
-  admin     http://{admin}   metrics and readiness
-  registry  {registry}          the etcd v3 API
+  admin     http://{admin}   the dashboard, metrics and readiness
+{login}  registry  {registry}          the etcd v3 API
 
 Try in another terminal:
 

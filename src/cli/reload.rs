@@ -38,7 +38,7 @@ pub struct Reloader {
     /// What the process was started with.
     started: Effective,
     /// What was handed on last.
-    current: Effective,
+    current: watch::Sender<Effective>,
     /// The content of the file that was acted upon last, as a hash.
     handled: u64,
     /// The content at the last look. A change is acted upon when it is found twice, so that no half-written file is.
@@ -58,8 +58,13 @@ impl Reloader {
         let hash = hash(content.as_ref());
         let (settings, effective) = sources.load_from(content)?;
         let (settings, receiver) = watch::channel(Arc::new(settings));
-        let current = effective.clone();
+        let current = watch::Sender::new(effective.clone());
         Ok((Reloader { sources, settings, started: effective, current, handled: hash, seen: hash }, receiver))
+    }
+
+    /// What was read in the end, and from where.
+    pub fn effective(&self) -> watch::Receiver<Effective> {
+        self.current.subscribe()
     }
 
     /// Looks at the file each second, and reads everything again when the file changed or `hangup` completes.
@@ -103,9 +108,10 @@ impl Reloader {
         match self.sources.load_from(content) {
             Err(errors) => Outcome::Rejected(errors),
             Ok((settings, effective)) => {
-                let changed = self.current.changed(&effective).into_iter().filter(|key| !is_fixed(key)).collect();
+                let changed =
+                    self.current.borrow().changed(&effective).into_iter().filter(|key| !is_fixed(key)).collect();
                 let waiting = self.started.changed(&effective).into_iter().filter(|key| is_fixed(key)).collect();
-                self.current = effective;
+                self.current.send_replace(effective);
                 self.settings.send_if_modified(|current| {
                     let differs = **current != settings;
                     if differs {

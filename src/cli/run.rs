@@ -17,6 +17,7 @@ use super::sources::Given;
 use super::{Failure, Outcome, Reloader, Settings, Sources};
 use crate::admin::{self, PrefixReadiness, Readiness};
 use crate::balance::Balance;
+use crate::config::Effective;
 use crate::etcd::{self, Client};
 use crate::health::{self, Health, Policies, PolicySettings, PolicyThread, ServiceSettings};
 use crate::proxy::{self, Proxy};
@@ -78,7 +79,17 @@ pub(super) async fn serve(
     let mut replaced = catalog.subscribe();
     let watching = tokio::spawn(catalog.clone().watch());
     let (end_admin, admin_ends) = oneshot::channel::<()>();
-    let state = admin::State { registry, readiness: readiness(table.clone()), health: health.clone() };
+    let (started, effective) = (Instant::now(), reloader.effective());
+    let (shown, in_force) = watch::channel(Arc::new(showing(&now, &effective, &clients, started)));
+    let lock_prefixes = now.admin.lock_prefixes.clone();
+    let sources =
+        admin::Sources { table: table.clone(), health: health.clone(), calls: calls(&proxy), in_force, lock_prefixes };
+    let state = admin::State {
+        registry,
+        readiness: readiness(table.clone()),
+        sources,
+        token_file: now.admin.token_file.clone(),
+    };
     let admin = tokio::spawn(async move {
         if let Err(error) = admin::serve(admin, state, async { drop(admin_ends.await) }).await {
             tracing::error!(%error, "the admin server has ended; calls go on");
@@ -111,6 +122,7 @@ pub(super) async fn serve(
                     health.reconfigure(judging(&now)).await;
                     proxy.reconfigure(carrying(&now, &modules, &table, &health));
                     policies.reconfigure(deciding(&now, &modules));
+                    shown.send_replace(Arc::new(showing(&now, &effective, &clients, started)));
                 }
                 Ok(()) = replaced.changed() => {
                     replaced.borrow_and_update();
@@ -192,6 +204,42 @@ fn deciding(settings: &Settings, modules: &Prepared) -> PolicySettings {
     PolicySettings { of: Box::new(of), services: by_service(settings) }
 }
 
+/// What the dashboard shows of the settings.
+fn showing(
+    settings: &Settings,
+    effective: &watch::Receiver<Effective>,
+    clients: &Clients,
+    started: Instant,
+) -> admin::InForce {
+    let services = settings.services.clone();
+    admin::InForce {
+        text: effective.borrow().to_string(),
+        routing: settings.routing.clone(),
+        services: Box::new(move |name| {
+            let proxy::Service { balance, health, .. } = services.of(name);
+            (balance.clone(), health.clone())
+        }),
+        clients: clients.watching(settings),
+        operator: clients.clients.get(admin::OPERATOR).cloned(),
+        locks: clients.clients.get(&settings.admin.lock_client).cloned(),
+        started,
+    }
+}
+
+/// What the dashboard shows of calls.
+fn calls(proxy: &Proxy) -> Box<dyn Fn() -> BTreeMap<Arc<str>, admin::Calls> + Send + Sync> {
+    let counts = proxy.counts();
+    Box::new(move || {
+        let calls = |proxy::Calls { latency, outcomes }: proxy::Calls| {
+            let sum =
+                |which: &dyn Fn(&str) -> bool| outcomes.iter().filter(|(name, _)| which(name)).map(|(_, n)| n).sum();
+            let unanswered = sum(&|name| !["answered", "cancelled"].contains(&name));
+            admin::Calls { latency, ended: sum(&|_| true), unanswered }
+        };
+        counts.calls().into_iter().map(|(name, counted)| (name, calls(counted))).collect()
+    })
+}
+
 /// Counts what came of reading the configuration again.
 struct Reloads(Family<[(&'static str, &'static str); 1], Counter>);
 
@@ -245,6 +293,12 @@ impl Clients {
             Some(Source { prefix: prefix.clone(), client })
         };
         settings.prefixes.iter().filter_map(source).collect()
+    }
+
+    /// The clients that prefixes are watched with.
+    fn watching(&self, settings: &Settings) -> Vec<Client> {
+        let watches = |name: &str| settings.prefixes.iter().any(|prefix| prefix.client == name);
+        self.clients.iter().filter(|(name, _)| watches(name)).map(|(_, client)| client.clone()).collect()
     }
 }
 

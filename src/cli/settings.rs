@@ -10,7 +10,7 @@ use crate::route::Filter;
 use crate::table::Prefix;
 use crate::telemetry::LogConfig;
 use crate::wasm::{Need, Role, Use};
-use crate::{admin, etcd, proxy, route, table, wasm};
+use crate::{admin, etcd, proxy, registry, route, table, wasm};
 
 /// Keys that a running process does not take over, each with all below it: what they stand for is made at its start.
 const FIXED: &[&str] = &["proxy.listen", "proxy.workers", "proxy.max_connections", "admin", "log.format", "wasm"];
@@ -26,6 +26,8 @@ pub struct Settings {
     pub etcd: BTreeMap<String, etcd::Config>,
     /// List `prefixes`; each names a client of `etcd`. Never empty.
     pub prefixes: Vec<Prefix>,
+    /// Section `registry`.
+    pub registry: registry::Config,
     /// Section `table`.
     pub table: table::Config,
     /// Section `routing`.
@@ -53,11 +55,18 @@ impl Settings {
         });
         let etcd = section.section("etcd", etcd::read_clients);
         let prefixes = prefixes(section, &etcd);
+        if !etcd.contains_key(&admin.lock_client) {
+            let known: Vec<_> = etcd.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            let message = format!("locks.client: `{}` is no etcd client; name one of {known}", admin.lock_client);
+            section.error("admin", message);
+        }
         let settings = Settings {
             proxy,
             admin,
             etcd,
             prefixes,
+            registry: section.section("registry", registry::Config::read),
             table: section.section("table", table::Config::read),
             routing: section.section("routing", route::Config::read),
             services: section.section("services", Services::read),

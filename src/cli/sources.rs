@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{self, Argument, Effective, Error, Errors, File, Layers, Place};
+use crate::config::{self, Argument, Effective, Errors, File, Layers};
 
 use super::Settings;
 
@@ -38,12 +38,17 @@ pub(super) struct Given {
     set: Vec<(String, String)>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as key=value, such as proxy.workers=4")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
 impl Given {
+    /// The part that concerns commands which only talk to etcd.
+    pub(super) fn of(config: Option<PathBuf>, etcd: Option<String>, log: String, set: Vec<(String, String)>) -> Self {
+        Given { config, etcd, log: Some(log), set, ..Given::default() }
+    }
+
     fn arguments(self) -> Vec<Argument> {
         let argument = |flag: &str, key: &str, value| Argument { flag: flag.into(), key: key.into(), value };
         // JSON is YAML, and quotes what needs it.
@@ -107,25 +112,15 @@ impl Sources {
     /// Like [`load`](Sources::load), from what reading the file gave.
     pub(super) fn load_from(&self, content: Option<io::Result<Vec<u8>>>) -> Result<(Settings, Effective), Errors> {
         let file = match (&self.file, content) {
-            (Some(path), Some(content)) => Some(decode(&path.display().to_string(), content)?),
+            (Some(path), Some(content)) => Some(File::decode(&path.display().to_string(), content)?),
             _ => None,
         };
-        let layers = Layers { arguments: self.arguments.clone(), environment: self.environment.clone(), file };
+        let layers = Layers {
+            arguments: self.arguments.clone(),
+            environment: self.environment.clone(),
+            file,
+            ..Layers::default()
+        };
         config::load(&layers, Settings::read)
     }
-}
-
-fn decode(name: &str, content: io::Result<Vec<u8>>) -> Result<File, Error> {
-    let bytes = content.map_err(|error| Error {
-        place: Place::File(name.into()),
-        key: String::new(),
-        message: format!("cannot be read: {error}"),
-    })?;
-    String::from_utf8(bytes).map(|text| File { name: name.to_owned(), text }).map_err(|error| {
-        let read = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + read.iter().filter(|&&b| b == b'\n').count();
-        let column = 1 + String::from_utf8_lossy(read).chars().rev().take_while(|&c| c != '\n').count();
-        let place = Place::Line { file: name.into(), line, column };
-        Error { place, key: String::new(), message: "is not UTF-8; save the file in that encoding".to_owned() }
-    })
 }

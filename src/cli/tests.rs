@@ -100,3 +100,18 @@ fn arguments_that_are_wrong_are_named() {
     assert!(lines[0].starts_with("--log: log.level: must be one of "), "{err}");
     assert_eq!(lines[1], "--set: log.acces: unknown key; did you mean `access`?");
 }
+
+#[test]
+fn dashboard_prints_a_link_with_the_token_of_its_file() {
+    let token = "ab".repeat(32);
+    with_file("token", &token, |file| {
+        let set = format!("admin.token_file={file}");
+        let (code, _, err) = waypost(&["dashboard", "--set", &set], &[]);
+        assert!(code == 1 && err.contains("chmod 600"), "{code} {err}");
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let (code, out, err) = waypost(&["dashboard", "--set", &set, "--admin", "127.0.0.1:9"], &[]);
+        assert_eq!((code, out, err), (0, format!("http://127.0.0.1:9/login#{token}\n"), String::new()));
+    });
+    let (code, _, err) = waypost(&["dashboard", "--set", "admin.token_file=/no/such/token"], &[]);
+    assert!(code == 1 && err.contains("No such file") && err.contains("makes one at its first start"), "{err}");
+}

@@ -14,12 +14,18 @@ const CONFIG: &str = "WAYPOST_CONFIG";
 pub(super) struct Environment {
     values: BTreeMap<String, String>,
     known: BTreeSet<String>,
+    /// Starts of names that are somebody else's to read.
+    skipped: Vec<String>,
 }
 
 impl Environment {
     pub(super) fn new(variables: &[(String, String)]) -> Self {
         let values = variables.iter().filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
-        Environment { values: values.cloned().collect(), known: BTreeSet::from([CONFIG.to_owned()]) }
+        Environment {
+            values: values.cloned().collect(),
+            known: BTreeSet::from([CONFIG.to_owned()]),
+            skipped: Vec::new(),
+        }
     }
 
     /// The name and value of the variable for the key at `path`, if it is set.
@@ -30,10 +36,16 @@ impl Environment {
         found
     }
 
+    /// Passes over the variables of all keys below a path.
+    pub(super) fn skip(&mut self, path: &str) {
+        self.skipped.push(variable(path) + "_");
+    }
+
     /// Notes every variable that no key has asked for.
     pub(super) fn unknown(&self, errors: &mut Vec<Error>) {
         for (name, value) in &self.values {
-            if self.known.contains(name) || is_service_link(name, value) {
+            let skipped = self.skipped.iter().any(|start| name.starts_with(start));
+            if self.known.contains(name) || skipped || is_service_link(name, value) {
                 continue;
             }
             let message = match nearest(name, self.known.iter().map(String::as_str)) {

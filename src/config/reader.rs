@@ -34,8 +34,10 @@ pub(super) fn load<T>(layers: &Layers, read: impl FnOnce(&mut Section<'_>) -> T)
     if file.is_none() {
         Errors::check(std::mem::take(&mut reader.errors))?;
     }
-    let arguments = arguments(&layers.arguments, &mut reader.errors);
-    let (value, tree) = root(&mut reader, Some(&arguments), file.as_ref(), read);
+    let given = tree(&layers.arguments, Place::Argument, &mut reader.errors);
+    // As a file below the file: the environment is stronger.
+    let preset = tree(&layers.preset, Place::File, &mut reader.errors);
+    let (value, tree) = root(&mut reader, [Some(&given), file.as_ref(), Some(&preset)], read);
     reader.environment.unknown(&mut reader.errors);
     Errors::check(reader.errors)?;
     Ok((value, Effective(tree)))
@@ -44,25 +46,20 @@ pub(super) fn load<T>(layers: &Layers, read: impl FnOnce(&mut Section<'_>) -> T)
 /// See [`super::defaults`].
 pub(super) fn defaults<T>(read: impl FnOnce(&mut Section<'_>) -> T) -> T {
     let mut reader = Reader { environment: Environment::default(), errors: Vec::new(), file: Place::Default };
-    root(&mut reader, None, None, read).0
+    root(&mut reader, [None; 3], read).0
 }
 
-fn root<T>(
-    reader: &mut Reader,
-    arguments: Option<&Node>,
-    file: Option<&Node>,
-    read: impl FnOnce(&mut Section<'_>) -> T,
-) -> (T, Tree) {
+fn root<T>(reader: &mut Reader, layers: [Option<&Node>; 3], read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Tree) {
     let place = reader.file.clone();
-    let frame = Frame::new(String::new(), place, [arguments, file], &mut reader.errors);
+    let frame = Frame::new(String::new(), place, layers, &mut reader.errors);
     Section::read(reader, vec![frame], read)
 }
 
-/// The arguments as a tree like that of a file.
-fn arguments(arguments: &[Argument], errors: &mut Vec<Error>) -> Node {
+/// Values by their paths as a tree like that of a file.
+fn tree(arguments: &[Argument], place: fn(Arc<str>) -> Place, errors: &mut Vec<Error>) -> Node {
     let mut root = Node { place: Place::Default, value: Value::Mapping(Vec::new()), plain: true };
     for argument in arguments {
-        let place = Place::Argument(argument.flag.as_str().into());
+        let place = place(argument.flag.as_str().into());
         let message = match path::split(&argument.key) {
             None => "is not the path of a key; write it like `proxy.listen=127.0.0.1:8400`",
             Some(keys) if insert(&mut root, &keys, &argument.value, &place) => continue,

@@ -142,6 +142,13 @@ impl<'a> Section<'a> {
         self.read_list(key, &[empty], read)
     }
 
+    /// Passes over a key and all below it, which are somebody else's to read.
+    pub fn skip(&mut self, key: &str) {
+        self.known.push(key.to_owned());
+        let path = join(&self.frames[0].path, key);
+        self.reader.environment.skip(&path);
+    }
+
     /// Notes an error of the caller's own at this key, or at the section if it has no such key or `key` is empty.
     pub fn error(&mut self, key: &str, message: impl Into<String>) {
         let message = message.into();

@@ -16,7 +16,11 @@ const SIZES: [(&str, u64); 7] = [
 ];
 
 /// Reads `5s`, `200ms`, `1m30s`, `2h`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// What is wrong with the text, and how to write it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is not a duration; write it like `5s`, `200ms` or `1m30s`");
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("`{text}` has no unit; write `{text}s` for seconds or `{text}ms` for milliseconds"));
@@ -35,7 +39,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a duration so that it can be read again; below a microsecond is cut off.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     if rest == 0 {
         return "0s".to_owned();

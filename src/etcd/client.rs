@@ -1,14 +1,16 @@
 //! A named client of one cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_client::{DeleteOptions, GetOptions, PutOptions};
+use tokio::sync::Semaphore;
 
 use super::connect::Dialer;
 use super::error::{Cause, Error};
 use super::members::{Member, Members};
 use super::watch::Watch;
-use super::{Config, Header, Listing, Metrics, Operation, sync};
+use super::{Config, Header, KeyValue, Listing, Metrics, Operation, sync};
 
 /// How many keys are asked for at once. A thousand registrations are some hundred kilobytes.
 const PAGE: i64 = 500;
@@ -21,12 +23,15 @@ const PAGE: i64 = 500;
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
+    /// How long a call to one member may take.
+    limit: Duration,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) dialer: Dialer,
     pub(super) members: Members,
+    active: Semaphore,
 }
 
 impl Client {
@@ -34,12 +39,24 @@ impl Client {
     /// runtime if `auto_sync` is on.
     pub fn new(name: &str, config: Config, metrics: Metrics) -> Self {
         let members = Members::new(&config.endpoints);
-        let auto_sync = config.auto_sync;
-        let inner = Arc::new(Inner { dialer: Dialer { client: name.into(), config, metrics }, members });
+        let (auto_sync, active) = (config.auto_sync, Semaphore::new(config.max_active));
+        let inner = Arc::new(Inner { dialer: Dialer { client: name.into(), config, metrics }, members, active });
         if let Some(every) = auto_sync {
             tokio::spawn(sync::run(Arc::downgrade(&inner), every));
         }
-        Client { inner }
+        Client::of(inner)
+    }
+
+    pub(super) fn of(inner: Arc<Inner>) -> Self {
+        let limit = inner.dialer.config.call_timeout;
+        Client { inner, limit }
+    }
+
+    /// The same client, whose calls give a member no longer than `limit` to answer, nor longer than is configured: for
+    /// what must be done in time.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Client { inner: self.inner.clone(), limit: limit.min(self.config().call_timeout) }
     }
 
     /// Its name.
@@ -99,6 +116,22 @@ impl Client {
         }
     }
 
+    /// Reads a key; none if it is not there. Linearizable, as [`list`](Client::list).
+    ///
+    /// # Errors
+    ///
+    /// As any call.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Error> {
+        let response = self
+            .call(Operation::Range, |client| {
+                let (mut kv, key) = (self.kv(&client), key.to_vec());
+                async move { kv.get(key, None).await }
+            })
+            .await?
+            .0;
+        Ok(response.kvs.into_iter().next().map(Into::into))
+    }
+
     /// Writes a key that lives as long as `lease`; 0 is none, and takes the key off the lease that it hung on.
     ///
     /// # Errors
@@ -130,14 +163,23 @@ impl Client {
         Ok(response.0.header.unwrap_or_default().into())
     }
 
-    /// Watches all keys that begin with `prefix`, for what happened at `revision` and later. The watch has a connection
-    /// and a login of its own. Returns when a member that has a leader has confirmed it.
+    /// Watches all keys that begin with `prefix`, for what happened at `revision` and later; from now on if that is 0.
+    /// The watch has a connection and a login of its own. Returns when a member that has a leader has confirmed it.
     ///
     /// # Errors
     ///
     /// As any call. That `revision` is compacted is often said only by the watch itself.
     pub async fn watch(&self, prefix: &[u8], revision: i64) -> Result<Watch, Error> {
-        self.somewhere(|member| Watch::open(self.clone(), member, prefix, revision)).await
+        self.watch_range(prefix, &prefix_end(prefix), revision).await
+    }
+
+    /// Watches all keys from `first` on and before `end`, as [`watch`](Client::watch).
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Client::watch).
+    pub async fn watch_range(&self, first: &[u8], end: &[u8], revision: i64) -> Result<Watch, Error> {
+        self.somewhere(|member| Watch::open(self.clone(), member, (first, end), revision)).await
     }
 
     /// Makes a call at one member after the other until one serves it.
@@ -146,6 +188,8 @@ impl Client {
         F: Fn(etcd_client::Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
+        // It is never closed, so this is an error never.
+        let _permit = self.inner.active.acquire().await;
         self.somewhere(|member| self.call_at(member, operation, &call)).await
     }
 
@@ -173,7 +217,12 @@ impl Client {
     }
 
     /// Makes a call at one member; a second time with a new login if the first one's token was refused.
-    async fn call_at<T, F, Fut>(&self, member: Arc<Member>, operation: Operation, call: &F) -> Result<T, Error>
+    pub(super) async fn call_at<T, F, Fut>(
+        &self,
+        member: Arc<Member>,
+        operation: Operation,
+        call: &F,
+    ) -> Result<T, Error>
     where
         F: Fn(etcd_client::Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
@@ -182,10 +231,11 @@ impl Client {
         let mut may_login = dialer.config.user.is_some();
         loop {
             let connection = member.connection(dialer).await?;
-            let error = match dialer.call(operation, &member.url, call(connection.client.clone())).await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
+            let error =
+                match dialer.call_within(self.limit, operation, &member.url, call(connection.client.clone())).await {
+                    Ok(value) => return Ok(value),
+                    Err(error) => error,
+                };
             if error.is_members_fault() || error.is_token() {
                 member.disconnect(&connection).await;
             }
@@ -195,14 +245,14 @@ impl Client {
         }
     }
 
-    fn kv(&self, client: &etcd_client::Client) -> etcd_client::KvClient {
+    pub(super) fn kv(&self, client: &etcd_client::Client) -> etcd_client::KvClient {
         let config = self.config();
         client.kv_client().max_decoding_message_size(config.max_decoding).max_encoding_message_size(config.max_encoding)
     }
 }
 
 /// The first key behind all keys that begin with `prefix`.
-pub(super) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < 0xff {

@@ -32,6 +32,11 @@ pub struct Config {
     /// The largest message sent to etcd, in bytes; etcd itself refuses more than 1.5 MiB unless told otherwise. Default
     /// 2 MiB, from 64 KiB to 1 GiB.
     pub max_encoding: usize,
+    /// How many calls may be under way at a time; more wait. Default 1,000, from 1 to 100,000.
+    pub max_active: usize,
+    /// The age at which a connection is replaced by a new one, give or take a tenth: names are resolved anew then.
+    /// Default `off`, from 1 s to 7 d.
+    pub lifetime: Option<Duration>,
     /// How often etcd is asked for members that are not configured; those that can be reached are used as well.
     /// Default `off`, from 1 s to 1 d. Members advertise addresses that may be out of reach from here.
     pub auto_sync: Option<Duration>,
@@ -105,6 +110,8 @@ impl Config {
             keep_alive_timeout: section.duration("keep_alive_timeout", 5 * SECOND, 100 * MILLISECOND..=5 * MINUTE),
             max_decoding: size(section, "max_decoding", 64 * MIB),
             max_encoding: size(section, "max_encoding", 2 * MIB),
+            max_active: section.integer("max_active", 1000, 1..=100_000),
+            lifetime: section.optional_duration("lifetime", None, SECOND..=7 * 24 * 60 * MINUTE),
             auto_sync: section.optional_duration("auto_sync", None, SECOND..=24 * 60 * MINUTE),
         }
     }

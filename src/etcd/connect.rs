@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use tokio::time::{Instant, timeout};
@@ -56,14 +57,24 @@ impl Dialer {
         }
     }
 
-    /// Waits for a call as long as it may take, counts it, and says who failed if it failed.
+    /// Waits for a call as long as calls may take, counts it, and says who failed if it failed.
     pub(super) async fn call<T>(
         &self,
         operation: Operation,
         url: &Arc<str>,
         call: impl Future<Output = Result<T, etcd_client::Error>>,
     ) -> Result<T, Error> {
-        let limit = self.config.call_timeout;
+        self.call_within(self.config.call_timeout, operation, url, call).await
+    }
+
+    /// The same with a limit of its own.
+    pub(super) async fn call_within<T>(
+        &self,
+        limit: Duration,
+        operation: Operation,
+        url: &Arc<str>,
+        call: impl Future<Output = Result<T, etcd_client::Error>>,
+    ) -> Result<T, Error> {
         let started = Instant::now();
         let result = match timeout(limit, call).await {
             Ok(result) => result.map_err(Cause::from),

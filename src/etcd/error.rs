@@ -91,6 +91,16 @@ impl Error {
         }
     }
 
+    /// Whether etcd said that there is no such lease.
+    pub fn is_no_lease(&self) -> bool {
+        matches!(self, Error::Call { cause, .. } if cause.text.contains("requested lease not found"))
+    }
+
+    /// Whether etcd said that the user may not do this.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Error::Call { cause, .. } if cause.text.contains("permission denied"))
+    }
+
     /// Whether another member may serve what this one did not.
     pub(super) fn is_members_fault(&self) -> bool {
         match self {

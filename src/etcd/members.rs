@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::connect::Dialer;
 use super::error::Error;
 
@@ -74,6 +76,8 @@ pub(super) struct Member {
 #[derive(Default)]
 struct State {
     client: Option<etcd_client::Client>,
+    /// When the connection is to be replaced, if it is.
+    replace: Option<Instant>,
     /// Counts connections, so that only the one that failed is closed for it.
     number: u64,
 }
@@ -98,11 +102,15 @@ impl Member {
     /// The connection, a new one if there is none. Of several callers one makes it and the others wait.
     pub(super) async fn connection(&self, dialer: &Dialer) -> Result<Connection, Error> {
         let mut state = self.connection.lock().await;
+        let old = state.replace.is_some_and(|replace| replace <= Instant::now());
         let client = match &state.client {
-            Some(client) => client.clone(),
-            None => {
+            Some(client) if !old => client.clone(),
+            _ => {
                 let client = dialer.connect(&self.url, false).await?;
                 state.number += 1;
+                // Not all at once, where many clients were started together.
+                let lifetime = dialer.config.lifetime.map(|lifetime| lifetime.mul_f64(0.9 + 0.2 * fastrand::f64()));
+                state.replace = lifetime.map(|lifetime| Instant::now() + lifetime);
                 state.client.insert(client).clone()
             }
         };

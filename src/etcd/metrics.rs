@@ -19,6 +19,8 @@ pub enum Operation {
     Put,
     /// Deleting a key.
     Delete,
+    /// Doing a transaction.
+    Txn,
     /// Opening a watch, until it is confirmed.
     Watch,
     /// Logging in.
@@ -31,6 +33,12 @@ pub enum Operation {
     LeaseKeepAlive,
     /// Ending a lease.
     LeaseRevoke,
+    /// Asking how long a lease still lives.
+    LeaseTimeToLive,
+    /// Asking for all leases.
+    LeaseList,
+    /// Asking a member how it is.
+    Status,
 }
 
 impl fmt::Display for Operation {
@@ -39,12 +47,16 @@ impl fmt::Display for Operation {
             Operation::Range => "range",
             Operation::Put => "put",
             Operation::Delete => "delete",
+            Operation::Txn => "txn",
             Operation::Watch => "watch",
             Operation::Authenticate => "authenticate",
             Operation::MemberList => "member_list",
             Operation::LeaseGrant => "lease_grant",
             Operation::LeaseKeepAlive => "lease_keep_alive",
             Operation::LeaseRevoke => "lease_revoke",
+            Operation::LeaseTimeToLive => "lease_time_to_live",
+            Operation::LeaseList => "lease_list",
+            Operation::Status => "status",
         })
     }
 }

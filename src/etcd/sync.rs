@@ -14,7 +14,7 @@ use super::{Header, Operation};
 pub(super) async fn run(inner: Weak<Inner>, every: Duration) {
     loop {
         if let Some(inner) = inner.upgrade() {
-            let client = Client { inner };
+            let client = Client::of(inner);
             if let Err(error) = client.sync().await {
                 tracing::debug!(client = %client.name(), %error, "the members of the cluster could not be asked for");
             }
@@ -44,7 +44,7 @@ impl Client {
         let cluster = Header::from(response.header.unwrap_or_default()).cluster;
         let advertised: Vec<String> =
             response.members.into_iter().filter(|member| !member.is_learner).flat_map(|m| m.client_ur_ls).collect();
-        let Inner { dialer, members } = &*self.inner;
+        let Inner { dialer, members, .. } = &*self.inner;
         members.retain(|url| advertised.iter().any(|advertised| advertised == url));
         let known = members.urls();
         for url in advertised {

@@ -1,7 +1,7 @@
 //! What etcd answers, in our own words.
 
 /// A key as etcd stores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyValue {
     /// The whole key.
     pub key: Vec<u8>,

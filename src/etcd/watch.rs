@@ -1,4 +1,4 @@
-//! A watch on a prefix, on a connection of its own.
+//! A watch on a range of keys, on a connection of its own.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use etcd_client::proto::PbWatchResponse;
 use etcd_client::{WatchOptions, WatchRequestSender, WatchResponseStream};
 use tokio::time::timeout;
 
-use super::client::{Client, prefix_end};
+use super::client::Client;
 use super::error::{Cause, Error};
 use super::members::Member;
 use super::{Event, Header, Operation, Response};
@@ -30,19 +30,16 @@ impl Watch {
     pub(super) async fn open(
         client: Client,
         member: Arc<Member>,
-        prefix: &[u8],
+        (first, end): (&[u8], &[u8]),
         revision: i64,
     ) -> Result<Watch, Error> {
         let dialer = &client.inner.dialer;
         let connection = dialer.connect(&member.url, true).await?;
         let mut watches = connection.watch_client().max_decoding_message_size(dialer.config.max_decoding);
-        let options = WatchOptions::new()
-            .with_range(prefix_end(prefix))
-            .with_start_revision(revision)
-            .with_progress_notify()
-            .with_fragment();
+        let options =
+            WatchOptions::new().with_range(end).with_start_revision(revision).with_progress_notify().with_fragment();
         let opening = async {
-            let (requests, mut responses) = watches.watch(prefix, Some(options)).await?.split();
+            let (requests, mut responses) = watches.watch(first, Some(options)).await?.split();
             let first = responses.message().await?;
             Ok((requests, responses, first))
         };

@@ -132,7 +132,7 @@ impl Runner {
     }
 
     fn weigh(&self, weights: impl Iterator<Item = Option<u32>>) {
-        let changes = self.endpoints.iter().zip(weights).filter(|(e, weight)| e.state.override_weight(*weight));
+        let changes = self.endpoints.iter().zip(weights).filter(|(e, weight)| e.state.set_policy_weight(*weight));
         if changes.count() > 0 {
             self.slot.touch();
         }

@@ -105,10 +105,12 @@ pub enum Order {
     ForceHealthy,
     /// Unhealthy, whatever probes and calls say.
     ForceUnhealthy,
+    /// This weight instead of the registered one; it is judged as without an order.
+    Weight(u32),
 }
 
 impl Order {
-    /// Every order with its name.
+    /// Every order that is a word.
     pub const ALL: [(&str, Order); 3] =
         [("drain", Order::Drain), ("healthy", Order::ForceHealthy), ("unhealthy", Order::ForceUnhealthy)];
 }
@@ -129,12 +131,13 @@ pub struct Facts {
 /// Judges an endpoint. An order counts before all else, then a policy, then an ejection, then the probes.
 pub fn judge(facts: &Facts, config: &Config, now: Instant) -> Verdict {
     if let Some((order, until)) = facts.order.filter(|(_, until)| now < *until) {
-        let (state, what) = match order {
-            Order::Drain => (State::Draining, "drained by an operator"),
-            Order::ForceHealthy => (State::Healthy, "held to be healthy by an operator"),
-            Order::ForceUnhealthy => (State::Unhealthy, "held to be unhealthy by an operator"),
-        };
-        return Verdict { state, reason: what.into(), until: Some(until) };
+        let verdict = |state, what: &'static str| Verdict { state, reason: what.into(), until: Some(until) };
+        match order {
+            Order::Drain => return verdict(State::Draining, "drained by an operator"),
+            Order::ForceHealthy => return verdict(State::Healthy, "held to be healthy by an operator"),
+            Order::ForceUnhealthy => return verdict(State::Unhealthy, "held to be unhealthy by an operator"),
+            Order::Weight(_) => {}
+        }
     }
     if let Some((healthy, reason)) = &facts.opinion {
         let state = if *healthy { State::Healthy } else { State::Unhealthy };

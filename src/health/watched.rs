@@ -220,6 +220,11 @@ impl Watched {
         let panic = self.panic;
         let mut changed = false;
         for tracked in self.endpoints.values() {
+            let weight = match tracked.facts.order {
+                Some((Order::Weight(weight), until)) if now < until => Some(weight),
+                _ => None,
+            };
+            changed |= tracked.endpoint.state.set_weight(weight);
             changed |= tracked.endpoint.state.set_share(tracked.share(&config, panic, now));
         }
         if changed {

@@ -54,6 +54,28 @@ pub(super) fn add(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
+/// What was counted for one service, over all workers.
+#[derive(Debug, Clone, Default)]
+pub struct Calls {
+    /// From a request's head to the end of its response.
+    pub latency: Distribution,
+    /// How many exchanges ended in each way, as the label of the metric says it.
+    pub outcomes: Vec<(&'static str, u64)>,
+}
+
+/// Reads what the workers count, for as long as it is kept.
+#[derive(Debug, Clone)]
+pub struct Counts(pub(super) Stats);
+
+impl Counts {
+    /// What was counted for each service that was called.
+    pub fn calls(&self) -> BTreeMap<Arc<str>, Calls> {
+        let calls =
+            |sum: Sum| Calls { latency: sum.latency, outcomes: OUTCOMES.into_iter().zip(sum.outcomes).collect() };
+        self.0.sums().into_iter().map(|(name, sum)| (name, calls(sum))).collect()
+    }
+}
+
 /// The counters of each worker for each service.
 type Counters = HashMap<(usize, Arc<str>), Arc<ServiceStats>>;
 

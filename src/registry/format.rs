@@ -96,6 +96,19 @@ impl FormatName {
     ];
 }
 
+impl FormatName {
+    /// The value under which an instance is written in this format. Service and id are the key's to say; `raw` and `url`
+    /// hold nothing but the address, and what is spoken there. What is recognised by its looks is written as `go`.
+    pub fn encode(self, instance: &Instance) -> String {
+        match self {
+            FormatName::Auto | FormatName::Go => go::encode(instance),
+            FormatName::Json => json::encode(instance),
+            FormatName::Url => url::encode(instance),
+            FormatName::Raw => instance.address.to_string(),
+        }
+    }
+}
+
 impl FromStr for FormatName {
     type Err = String;
 

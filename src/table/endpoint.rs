@@ -25,6 +25,8 @@ pub struct EndpointState {
     detected: AtomicU8,
     /// By how many thousandths its share of calls is reduced.
     reduced: AtomicU32,
+    /// The weight that an operator put in the place of the registered one, plus one; 0 if none did.
+    weight: AtomicU64,
     /// Calls that failed since the last one that did not.
     failures_in_a_row: AtomicU32,
     /// Calls that failed without an answer.
@@ -33,7 +35,7 @@ pub struct EndpointState {
     ended: AtomicU64,
     micros: AtomicU64,
     /// The weight that a policy gives it, plus one; 0 if none does.
-    weight: AtomicU64,
+    policy_weight: AtomicU64,
     /// What its probes say, for policies.
     probes: AtomicU8,
 }
@@ -68,6 +70,13 @@ impl EndpointState {
     pub fn set_share(&self, share: u32) -> bool {
         let reduced = Self::WHOLE - share.min(Self::WHOLE);
         self.reduced.swap(reduced, Ordering::Relaxed) != reduced
+    }
+
+    /// Puts a weight in the place of the registered one, or takes it back; true if it was another before. Pickers see it
+    /// when the service's slot is touched.
+    pub fn set_weight(&self, weight: Option<u32>) -> bool {
+        let weight = weight.map_or(0, |weight| u64::from(weight) + 1);
+        self.weight.swap(weight, Ordering::Relaxed) != weight
     }
 
     /// Notes that a call was answered, and not with a failure.
@@ -117,16 +126,11 @@ impl EndpointState {
         (self.ended.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
     }
 
-    /// Sets the weight that counts instead of the registered one; true if it was another before. Pickers see it when the
-    /// service's slot is touched.
-    pub fn override_weight(&self, weight: Option<u32>) -> bool {
+    /// Takes over what a policy makes of its weight; true if it was another before. Pickers see it when the service's slot
+    /// is touched.
+    pub fn set_policy_weight(&self, weight: Option<u32>) -> bool {
         let weight = weight.map_or(0, |weight| u64::from(weight) + 1);
-        self.weight.swap(weight, Ordering::Relaxed) != weight
-    }
-
-    /// The weight that counts instead of the registered one, if one does.
-    pub fn weight_override(&self) -> Option<u32> {
-        self.weight.load(Ordering::Relaxed).checked_sub(1).map(|weight| weight as u32)
+        self.policy_weight.swap(weight, Ordering::Relaxed) != weight
     }
 
     /// What it was found to speak since it could last not be reached.
@@ -170,9 +174,11 @@ impl Endpoint {
         &self.instance.address
     }
 
-    /// Its share of calls; 0 means no new ones. As registered, or as a policy gave it.
+    /// Its share of calls; 0 means no new ones. As registered, unless an operator or a policy put another in its place.
     pub fn weight(&self) -> u32 {
-        self.state.weight_override().unwrap_or(self.instance.weight)
+        let ordered = self.state.weight.load(Ordering::Relaxed).checked_sub(1);
+        let given = || self.state.policy_weight.load(Ordering::Relaxed).checked_sub(1);
+        ordered.or_else(given).and_then(|weight| u32::try_from(weight).ok()).unwrap_or(self.instance.weight)
     }
 
     /// What it speaks, if the registration says so.

@@ -102,6 +102,15 @@ impl Distribution {
         self.sum_micros = self.sum_micros.wrapping_add(other.sum_micros);
     }
 
+    /// What was recorded after `earlier`, which these same histograms held then.
+    #[must_use]
+    pub fn since(&self, earlier: &Distribution) -> Distribution {
+        Distribution {
+            counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])),
+            sum_micros: self.sum_micros.wrapping_sub(earlier.sum_micros),
+        }
+    }
+
     /// How many durations there are.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -185,6 +194,7 @@ mod tests {
         both.merge(&of([Duration::from_millis(1)]));
         assert_eq!(both, of([1, 1, 2000].map(Duration::from_millis)));
         assert_eq!((both.count(), both.sum()), (3, Duration::from_millis(2002)));
+        assert_eq!(both.since(&of([Duration::from_secs(2)])), of([1, 1].map(Duration::from_millis)));
     }
 
     #[test]

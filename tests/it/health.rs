@@ -180,6 +180,7 @@ async fn the_last_endpoint_is_never_ejected() {
 async fn order(scene: &Scene, document: &str, more: &[&str]) -> String {
     let mut command = Command::new("curl");
     command.args(["-s", "-w", "%{http_code}", "-d", document]).args(more);
+    command.arg("-H").arg(format!("Authorization: Bearer {}", scene.waypost.token()));
     run("curl", PATIENCE, command.arg(format!("http://{}/health", scene.waypost.admin))).await
 }
 
@@ -215,6 +216,8 @@ async fn an_operator_drains_an_endpoint_for_a_while() {
         assert!(said.contains(answer) && (said.ends_with("400") || said.ends_with("404")), "{document}: {said}");
     }
     assert!(order(&scene, &document("drain", "1h"), &["-H", "Origin: http://evil.example"]).await.ends_with("403"));
+    let without = order(&scene, &document("drain", "1h"), &["-H", "Authorization:"]).await;
+    assert!(without.contains("admin.token_file") && without.ends_with("401"), "{without}");
 }
 
 #[tokio::test]

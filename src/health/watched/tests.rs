@@ -252,3 +252,19 @@ fn other_settings_forget_probes_and_keep_orders() {
     case.judge();
     assert_eq!(case.states(), "hd");
 }
+
+#[test]
+fn an_ordered_weight_holds_for_its_time_and_judges_nobody() {
+    let mut case = Case::new(2, "{}");
+    let weights = |case: &Case| case.watched.seen.iter().map(Endpoint::weight).collect::<Vec<_>>();
+    let before = case.watched.slot.generation();
+    case.watched.order("10.0.0.1:80", Some((Order::Weight(7), case.now + Duration::from_secs(60))));
+    case.judge();
+    assert_eq!((case.states(), weights(&case)), ("hh".into(), vec![7, 1]));
+    assert!(case.watched.slot.generation() > before, "pickers must see it");
+    case.fail(0, 5);
+    case.judge();
+    assert_eq!((case.states(), weights(&case)), ("eh".into(), vec![7, 1]));
+    case.pass(60);
+    assert_eq!(weights(&case), [1, 1]);
+}

@@ -45,6 +45,13 @@ fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 /// `Metadata` is JSON inside a string, as etcd's own gRPC proxy writes it: grpc-go compares the metadata of addresses
 /// with `==`, which panics on what an object decodes to.
 pub fn encode(instance: &Instance) -> String {
+    let about = describe(instance);
+    let metadata = if about.is_empty() { Value::Null } else { Value::Object(about).to_string().into() };
+    json!({"Op": 0, "Addr": instance.address.to_string(), "Metadata": metadata}).to_string()
+}
+
+/// What an instance says of itself besides its address.
+pub(super) fn describe(instance: &Instance) -> Map<String, Value> {
     let mut about: Map<String, Value> =
         instance.metadata.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     let mut say = |name: &str, value: Value| about.insert(name.to_owned(), value);
@@ -66,6 +73,5 @@ pub fn encode(instance: &Instance) -> String {
     if let Some(tls) = instance.tls {
         say("tls", tls.into());
     }
-    let metadata = if about.is_empty() { Value::Null } else { Value::Object(about).to_string().into() };
-    json!({"Op": 0, "Addr": instance.address.to_string(), "Metadata": metadata}).to_string()
+    about
 }

@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value};
 
-use super::Place;
 use super::draft::{Draft, Location, text};
-use crate::registry::clip;
+use super::{Place, go};
+use crate::registry::{Instance, clip};
 
 pub(super) fn is_it(fields: &Map<String, Value>) -> bool {
     fields.contains_key("address") || fields.contains_key("host")
@@ -37,6 +37,13 @@ pub(super) fn read(place: &Place<'_>, fields: &Map<String, Value>) -> Result<Dra
         draft.instance.id = id;
     }
     Ok(draft)
+}
+
+/// The object with its address, and all else beside it.
+pub(super) fn encode(instance: &Instance) -> String {
+    let mut fields = go::describe(instance);
+    fields.insert("address".to_owned(), instance.address.to_string().into());
+    Value::Object(fields).to_string()
 }
 
 fn location(fields: &Map<String, Value>) -> Result<Location, String> {

@@ -2,8 +2,7 @@
 
 use super::draft::{Draft, Location};
 use super::{Place, raw};
-use crate::registry::Protocol;
-use crate::registry::clip;
+use crate::registry::{Instance, Protocol, clip};
 
 pub(super) fn read(place: &Place<'_>, value: &str) -> Result<Draft, String> {
     Ok(Draft::new(place, location(value, None)?))
@@ -27,4 +26,15 @@ pub(super) fn location(text: &str, port: Option<u16>) -> Result<Location, String
     let may_lack_port = !authority.contains(':') || authority.starts_with('[');
     let Location { address, .. } = raw::location(authority, port.or(default).filter(|_| may_lack_port))?;
     Ok(Location { address, protocol: Some(protocol), tls: Some(tls) })
+}
+
+/// The URL of an instance. gRPC where nothing is said of what it speaks.
+pub(super) fn encode(instance: &Instance) -> String {
+    let scheme = match (instance.protocol, instance.tls) {
+        (Some(Protocol::Http1), Some(true)) => "https",
+        (Some(Protocol::Http1), _) => "http",
+        (_, Some(true)) => "grpcs",
+        _ => "grpc",
+    };
+    format!("{scheme}://{}", instance.address)
 }

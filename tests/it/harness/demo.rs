@@ -7,11 +7,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{PATIENCE, eventually, process::Process};
+use super::{PATIENCE, eventually, process::Process, tools::Folder};
 
 /// A running demo, and where it listens.
 pub struct Demo {
     process: Process,
+    _folder: Folder,
     /// Where calls go.
     pub proxy: SocketAddr,
     /// Where metrics and readiness are.
@@ -23,7 +24,9 @@ pub struct Demo {
 impl Demo {
     /// Starts it, and waits until it has said where it listens.
     pub async fn start() -> Self {
-        let process = Process::start("demo", Command::new(env!("CARGO_BIN_EXE_waypost")).arg("demo"));
+        let folder = Folder::new("demo");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+        let process = Process::start("demo", command.arg("demo").env("XDG_STATE_HOME", folder.path()));
         let addresses = eventually("the demo to introduce itself", || async {
             let address = |what: &str| {
                 process.find(|line| {
@@ -38,7 +41,13 @@ impl Demo {
             ))
         });
         let (proxy, admin, registry) = addresses.await;
-        Self { process, proxy, admin, registry }
+        Self { process, _folder: folder, proxy, admin, registry }
+    }
+
+    /// The link that logs in to its dashboard.
+    pub fn login(&self) -> String {
+        let link = |line: &String| Some(line.trim().strip_prefix("log in")?.trim().to_owned());
+        self.process.find(link).expect("a login link")
     }
 
     /// Waits until it has said this.

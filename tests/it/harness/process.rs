@@ -45,9 +45,14 @@ impl Process {
         self.lines.lock().unwrap().iter().find_map(find)
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
+    }
+
     /// Sends a signal: `TERM`, `STOP`, `CONT`, `HUP`.
     pub async fn signal(&self, signal: &str) {
-        let id = self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name));
+        let id = self.pid();
         // The shell's own kill, because a small machine may lack the program of that name.
         let status = Command::new("sh").arg("-c").arg(format!("kill -{signal} {id}")).status().await.unwrap();
         assert!(status.success(), "kill -{signal} {}", self.name);

@@ -48,13 +48,19 @@ impl Waypost {
 
     /// Starts it, and waits until it listens.
     pub async fn launch(config: &str) -> Self {
+        Self::launch_with(config, &[]).await
+    }
+
+    /// The same with these variables.
+    pub async fn launch_with(config: &str, variables: &[(&str, &str)]) -> Self {
         let folder = Folder::new("waypost");
         let file = folder.path().join("waypost.yaml");
         fs::write(&file, config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
         command.arg("run").arg("--config").arg(&file);
         command.env("WAYPOST_PROXY_LISTEN", "127.0.0.1:0").env("WAYPOST_ADMIN_LISTEN", "127.0.0.1:0");
-        command.env("WAYPOST_LOG_FORMAT", "json");
+        command.env("WAYPOST_LOG_FORMAT", "json").env("WAYPOST_ADMIN_TOKEN_FILE", folder.path().join("token"));
+        command.envs(variables.iter().copied());
         let mut process = Process::start("waypost", &mut command);
         let start = Instant::now();
         loop {
@@ -65,6 +71,16 @@ impl Waypost {
             assert!(start.elapsed() < PATIENCE, "waypost doesn't listen:\n{}", process.log().join("\n"));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// The token that actions need.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.folder.path().join("token")).unwrap().trim().to_owned()
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Its configuration file.

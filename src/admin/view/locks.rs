@@ -1,0 +1,180 @@
+//! Locks and elections: each a queue, who holds at its head.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::filter::{Rank, Row};
+use super::{Facts, Query, Rows};
+use crate::admin::locks::{Prefix, Since};
+use crate::admin::show::{LeaseId, Seconds, anchor};
+use crate::admin::ttl::Ttl;
+use crate::registry::clip;
+use crate::registry::queue::{self, Kind, Layout};
+
+/// Waiters that are shown of one queue.
+const WAITERS: usize = 50;
+
+/// The page of locks.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Locks {
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
+    pub(in crate::admin) prefixes: Vec<Watched>,
+    pub(in crate::admin) locks: Rows<Queue>,
+}
+
+/// A prefix below which locks are looked for.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Watched {
+    pub(in crate::admin) prefix: String,
+    /// What is wrong with it.
+    pub(in crate::admin) problem: Option<String>,
+}
+
+/// One lock or election.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Queue {
+    /// Whether there are actions.
+    #[serde(skip)]
+    pub(in crate::admin) acts: bool,
+    pub(in crate::admin) name: String,
+    pub(in crate::admin) kind: &'static str,
+    pub(in crate::admin) layout: &'static str,
+    pub(in crate::admin) holder: Contender,
+    /// In order, the first of them.
+    pub(in crate::admin) waiters: Vec<Contender>,
+    /// How many wait.
+    pub(in crate::admin) waiting: usize,
+    /// The deeper name that blocks this one: then nobody here holds.
+    pub(in crate::admin) blocked_by: Option<String>,
+}
+
+/// Somebody in a queue.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Contender {
+    pub(in crate::admin) key: String,
+    pub(in crate::admin) lease: Option<LeaseId>,
+    pub(in crate::admin) token: i64,
+    /// The revision of its key, which guards actions.
+    pub(in crate::admin) revision: i64,
+    /// What it proposed.
+    pub(in crate::admin) value: Option<String>,
+    /// Since when it is in the queue.
+    pub(in crate::admin) age: Option<Seconds>,
+    /// It was there before this proxy looked, so that it is older than that.
+    pub(in crate::admin) at_least: bool,
+    /// The registration or proposal that hangs on the same lease.
+    pub(in crate::admin) owner: Option<String>,
+    pub(in crate::admin) ttl: Option<Ttl>,
+}
+
+impl Queue {
+    pub(in crate::admin) fn id(&self) -> String {
+        anchor('l', &self.name)
+    }
+
+    pub(in crate::admin) fn shown(&self) -> String {
+        clip(&self.name)
+    }
+
+    pub(in crate::admin) fn blocker(&self) -> Option<String> {
+        self.blocked_by.as_deref().map(clip)
+    }
+}
+
+impl Contender {
+    pub(in crate::admin) fn shown_key(&self) -> String {
+        clip(&self.key)
+    }
+
+    pub(in crate::admin) fn proposed(&self) -> Option<String> {
+        self.value.as_deref().map(clip)
+    }
+
+    pub(in crate::admin) fn owned_by(&self) -> Option<String> {
+        self.owner.as_deref().map(clip)
+    }
+}
+
+impl Row for Queue {
+    fn fields(&self, field: &mut dyn FnMut(&'static str, &str)) {
+        field("name", &self.name);
+        field("kind", self.kind);
+        for contender in std::iter::once(&self.holder).chain(&self.waiters) {
+            field("key", &contender.key);
+            field("owner", contender.owner.as_deref().unwrap_or_default());
+            field("value", contender.value.as_deref().unwrap_or_default());
+        }
+        field("state", if self.blocked_by.is_some() { "blocked" } else { "held" });
+    }
+
+    fn rank(&self, column: &str) -> Rank<'_> {
+        match column {
+            "waiting" => Rank::Number(self.waiting as f64),
+            _ => Rank::Text(&self.name),
+        }
+    }
+}
+
+/// Which registration or proposal hangs on each lease: that names the process behind it.
+pub(in crate::admin) fn owners(facts: &Facts<'_>, queues: &[queue::Queue]) -> BTreeMap<i64, String> {
+    let endpoints = facts.services.iter().flat_map(|(name, endpoints)| endpoints.iter().map(move |e| (name, e)));
+    let registered =
+        endpoints.filter(|(_, e)| e.lease != 0).map(|(name, e)| (e.lease, format!("{name} at {}", e.label)));
+    let proposals = queues.iter().filter(|queue| queue.kind == Kind::Election).flat_map(|queue| &queue.contenders);
+    let proposed = proposals.filter(|c| c.lease != 0 && !c.value.is_empty());
+    let proposed = proposed.map(|c| (c.lease, String::from_utf8_lossy(&c.value).into_owned()));
+    // Who is registered says more than what was proposed, and comes last so that it stays.
+    proposed.chain(registered).collect()
+}
+
+pub(in crate::admin) fn locks(
+    facts: &Facts<'_>,
+    prefixes: Vec<(String, Prefix)>,
+    (queues, since): (Vec<queue::Queue>, BTreeMap<Vec<u8>, Since>),
+    ttl: impl Fn(i64) -> Option<Ttl>,
+    query: &Query,
+) -> Locks {
+    let owners = owners(facts, &queues);
+    let contender = |contender: &queue::Contender, layout| {
+        let since = since.get(&contender.key);
+        let is_text = layout != Layout::Python && !contender.value.is_empty();
+        Contender {
+            key: String::from_utf8_lossy(&contender.key).into_owned(),
+            lease: (contender.lease != 0).then_some(LeaseId(contender.lease)),
+            token: contender.token,
+            revision: contender.revision,
+            value: is_text.then(|| String::from_utf8_lossy(&contender.value).into_owned()),
+            age: since.map(|(since, _)| facts.now.saturating_duration_since(*since).into()),
+            at_least: since.is_none_or(|(_, exact)| !exact),
+            owner: owners.get(&contender.lease).cloned(),
+            ttl: None,
+        }
+    };
+    let view = |queue: &queue::Queue| Queue {
+        acts: facts.in_force.operator.is_some(),
+        name: queue.name.clone(),
+        kind: if queue.kind == Kind::Lock { "lock" } else { "election" },
+        layout: queue.layout.words(),
+        holder: contender(&queue.contenders[0], queue.layout),
+        waiters: queue.contenders[1..].iter().take(WAITERS).map(|c| contender(c, queue.layout)).collect(),
+        waiting: queue.contenders.len() - 1,
+        blocked_by: queue.blocked_by.clone(),
+    };
+    let mut locks = Rows::new(queues.iter().map(view).collect(), query);
+    // Asked for what is shown only.
+    for queue in &mut locks.rows {
+        for contender in std::iter::once(&mut queue.holder).chain(&mut queue.waiters) {
+            contender.ttl = contender.lease.and_then(|lease| ttl(lease.0));
+        }
+    }
+    let problem = |prefix: &Prefix| match prefix {
+        Prefix { error: Some(error), .. } => Some(error.clone()),
+        Prefix { listed: false, .. } => Some("it has not been read yet".to_owned()),
+        Prefix { beyond: 1.., .. } => Some(format!("there are {} keys more than can be shown", prefix.beyond)),
+        _ => None,
+    };
+    let prefixes = prefixes.into_iter().map(|(name, prefix)| Watched { problem: problem(&prefix), prefix: name });
+    Locks { acts: facts.in_force.operator.is_some(), prefixes: prefixes.collect(), locks }
+}

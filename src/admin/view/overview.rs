@@ -1,0 +1,103 @@
+//! The first page: what needs attention, how etcd is, and how much is going on.
+
+use serde::Serialize;
+
+use super::attention::Attention;
+use super::{Facts, Level};
+use crate::admin::history::Steps;
+use crate::admin::show::{Rate, Seconds};
+use crate::registry::clip;
+
+/// The first page.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Overview<'a> {
+    pub(in crate::admin) attention: Vec<Attention>,
+    pub(in crate::admin) members: Vec<Member>,
+    pub(in crate::admin) prefixes: Vec<Prefix<'a>>,
+    pub(in crate::admin) services: usize,
+    pub(in crate::admin) instances: usize,
+    pub(in crate::admin) calls: Rate,
+    pub(in crate::admin) failures: Rate,
+    pub(in crate::admin) history: &'a Steps,
+    pub(in crate::admin) uptime: Seconds,
+    pub(in crate::admin) version: &'static str,
+}
+
+/// A member of an etcd cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(in crate::admin) struct Member {
+    pub(in crate::admin) client: String,
+    pub(in crate::admin) url: String,
+    pub(in crate::admin) level: Level,
+    /// What it is, or why it does not answer.
+    pub(in crate::admin) state: String,
+    pub(in crate::admin) version: String,
+    pub(in crate::admin) revision: i64,
+    /// Bytes on its disk.
+    pub(in crate::admin) size: u64,
+}
+
+/// A watched prefix.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Prefix<'a> {
+    pub(in crate::admin) client: &'a str,
+    pub(in crate::admin) prefix: &'a str,
+    pub(in crate::admin) revision: i64,
+    pub(in crate::admin) age: Seconds,
+    pub(in crate::admin) level: Level,
+    pub(in crate::admin) state: String,
+    pub(in crate::admin) instances: usize,
+    pub(in crate::admin) doubted: usize,
+    pub(in crate::admin) unreadable: usize,
+}
+
+impl Member {
+    pub(in crate::admin) fn kib(&self) -> u64 {
+        self.size / 1024
+    }
+}
+
+impl Prefix<'_> {
+    pub(in crate::admin) fn shown(&self) -> String {
+        clip(self.prefix)
+    }
+}
+
+pub(in crate::admin) fn overview<'a>(
+    facts: &'a Facts<'_>,
+    attention: Vec<Attention>,
+    members: Vec<Member>,
+) -> Overview<'a> {
+    let prefixes = facts.prefixes.iter().map(|status| {
+        let (level, state) = match (&status.error, status.listed) {
+            (Some(error), _) => (Level::Bad, error.clone()),
+            (None, false) => (Level::Bad, "not listed yet".to_owned()),
+            (None, true) if facts.is_stale(status) => (Level::Bad, "nothing heard for long".to_owned()),
+            (None, true) => (Level::Good, "followed".to_owned()),
+        };
+        Prefix {
+            client: &status.client,
+            prefix: &status.prefix,
+            revision: status.revision,
+            age: facts.age(status),
+            level,
+            state,
+            instances: status.instances,
+            doubted: status.doubted,
+            unreadable: status.unreadable.len(),
+        }
+    });
+    let total = facts.history.total();
+    Overview {
+        attention,
+        members,
+        prefixes: prefixes.collect(),
+        services: facts.services.iter().filter(|(_, endpoints)| !endpoints.is_empty()).count(),
+        instances: facts.services.iter().map(|(_, endpoints)| endpoints.len()).sum(),
+        calls: total.calls(),
+        failures: total.failures(),
+        history: total,
+        uptime: facts.in_force.uptime(facts.now),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
