@@ -130,7 +130,7 @@ def arguments():
     args.proxies = args.proxies.split(",")
     if unknown := set(args.proxies) - set(proxies.ALL):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(proxies.ALL)}")
-    proxies.check(args.proxies)
+    proxies.check(["waypost", "envoy"] if args.what == "wasm" else args.proxies)
     return args
 
 
