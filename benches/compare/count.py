@@ -20,13 +20,17 @@ from loads import Shape, h2load
 from machine import REPOSITORY, Machine, fail, run
 
 FIGURES = REPOSITORY / "benches/compare/instructions.txt"
-SHAPES = {"1x1": Shape(1, 1), "8x20": Shape(8, 20)}
-CALLS = 2000
+# Shapes, and how many calls of each are counted.
+SHAPES = {
+    "1x1": (Shape(1, 1), 2000),
+    "8x20": (Shape(8, 20), 2000),
+    "a stream of 100 messages": (Shape(8, 20, "/bench.Echo/Stream/100", answer=3700), 320),
+}
 MORE = 1.05
 
 
-def count(machine, name, shape, endpoints):
-    profile = REPOSITORY / f"target/compare/callgrind.{name}"
+def count(machine, name, shape, calls, endpoints):
+    profile = REPOSITORY / f"target/compare/callgrind.{name.split()[-1]}"
     profile.parent.mkdir(parents=True, exist_ok=True)
     for old in profile.parent.glob(f"{profile.name}*"):
         old.unlink()
@@ -34,16 +38,16 @@ def count(machine, name, shape, endpoints):
     # As many threads as the real process has, each of which gets on.
     under += ["--fair-sched=try"]
     running = proxies.waypost(machine, endpoints, under=under)
-    h2load(machine, shape, "waypost", running.port, CALLS)
+    h2load(machine, shape, "waypost", running.port, calls)
     run(machine.load_core, ["callgrind_control", "--zero", running.pid])
-    h2load(machine, shape, "waypost", running.port, CALLS)
+    h2load(machine, shape, "waypost", running.port, calls)
     run(machine.load_core, ["callgrind_control", "--dump", running.pid])
     # The first dump; what the end of the process adds is in another.
     text = (profile.parent / f"{profile.name}.1").read_text(errors="replace")
     total = re.search(r"^(?:totals|summary): (\d+)", text, re.M)
     if not total:
         fail(f"callgrind left no sum in {profile}.1")
-    return int(total.group(1)) // CALLS
+    return int(total.group(1)) // calls
 
 
 def main():
@@ -53,14 +57,14 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     proxies.check(["waypost"])
     counted = {}
-    for name, shape in SHAPES.items():
+    for name, (shape, calls) in SHAPES.items():
         with Machine(0, 1) as machine:
             echo = machine.start("echo", [proxies.ECHO], machine.load_core, stdout=subprocess.PIPE)
             endpoints = [f"127.0.0.1:{echo.stdout.readline().split()[0].decode()}"]
-            counted[name] = count(machine, name, shape, endpoints)
+            counted[name] = count(machine, name, shape, calls, endpoints)
     if args.write:
-        FIGURES.write_text("".join(f"{name} {figure}\n" for name, figure in counted.items()))
-    committed = {name: int(figure) for name, figure in (line.split() for line in FIGURES.read_text().splitlines())}
+        FIGURES.write_text("".join(f"{figure} {name}\n" for name, figure in counted.items()))
+    committed = {name: int(figure) for figure, name in (line.split(" ", 1) for line in FIGURES.read_text().splitlines())}
     worse = []
     for name, figure in counted.items():
         change = figure / committed[name]

@@ -86,7 +86,7 @@ def at_rate(machine, names, rounds, endpoints):
 
 
 def memory(machine, names, rounds, endpoints):
-    found = {name: [] for name in names if name != "direct"}
+    found = {name: [] for name in names}
     for number in range(1, rounds + 1):
         for name in found:
             with Machine(machine.proxy_core, machine.load_core) as inner:
@@ -156,47 +156,59 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = ["waypost", "envoy"] if args.what == "wasm" else args.proxies
     versions = ", ".join(f"{name} {proxies.version(name)}" for name in [*names, "h2load"] if name != "direct")
-    report = Report(args.what, f"{describe()}; {datetime.date.today()}. {versions}.\n")
+    report = Report(args.what + ("-some" if args.only else ""), f"{describe()}; {datetime.date.today()}. {versions}.\n")
     with Machine(args.proxy_core, args.load_core) as machine:
         echo = machine.start("echo", [proxies.ECHO], machine.load_core, stdout=subprocess.PIPE)
         http2, http1 = map(int, echo.stdout.readline().split())
         endpoints = [f"127.0.0.1:{http2}"]
 
-        def wanted(name):
-            say(f"{name}:") if args.only in name else None
-            return args.only in name
-
-        def several(shape):
-            return dataclasses.replace(shape, seconds=args.seconds or shape.seconds)
-
         if args.what == "wasm":
             report.add(f"\n{wasm(machine, args.rounds or 7, endpoints)}\n")
             return
-        measured = {}
-        for name, shape in SHAPES.items():
-            if wanted(name):
-                measured[name] = measure(machine, several(shape), names, args.rounds or 5, endpoints)
-                report.add(f"\n**{name}**\n\n{table(measured[name])}\n")
-        if measured:
-            title = f"CPU µs per unary gRPC call, median and range; {datetime.date.today()}"
-            (report.folder / "shapes.svg").write_text(plot(measured, title))
-        if args.what == "shapes":
-            return
-        rounds = args.rounds or 3
-        for name, shape in MORE.items():
-            if wanted(name):
-                at = endpoints if shape.http2 else [f"127.0.0.1:{http1}"]
-                report.add(f"\n**{name}**\n\n{table(measure(machine, several(shape), names, rounds, at))}\n")
-        for count in ENDPOINTS:
-            name = f"{count} endpoints, 8 × 20"
-            if wanted(name):
-                at = [f"127.0.{i >> 8 & 255}.{i & 255}:{http2}" for i in range(1, count + 1)]
-                others = [n for n in names if n != "direct"]
-                report.add(f"\n**{name}**\n\n{table(measure_fresh(machine, several(Shape(8, 20)), others, rounds, at))}\n")
-        if wanted(name := f"{RATE} calls a second, latency from when they were due"):
-            report.add(f"\n**{name}**\n\n{table(at_rate(machine, names, rounds, endpoints))}\n")
-        if wanted("memory"):
-            report.add(f"\n**Resident memory, {IDLE_CONNECTIONS} idle connections**\n\n{memory(machine, names, rounds, endpoints)}\n")
+        shapes(machine, args, names, endpoints, report)
+        if args.what == "full":
+            more(machine, args, names, endpoints, [f"127.0.0.1:{http1}"], report)
+
+
+def wanted(args, name):
+    if args.only in name:
+        say(f"{name}:")
+        return True
+    return False
+
+
+def shapes(machine, args, names, endpoints, report):
+    measured = {}
+    for name, shape in SHAPES.items():
+        if wanted(args, name):
+            measured[name] = measure(machine, several(args, shape), names, args.rounds or 5, endpoints)
+            report.add(f"\n**{name}**\n\n{table(measured[name])}\n")
+    if measured:
+        title = f"CPU µs per unary gRPC call, median and range; {datetime.date.today()}"
+        report.path.with_suffix(".svg").write_text(plot(measured, title))
+
+
+def more(machine, args, names, endpoints, http1, report):
+    rounds = args.rounds or 3
+    for name, shape in MORE.items():
+        if wanted(args, name):
+            at = endpoints if shape.http2 else http1
+            report.add(f"\n**{name}**\n\n{table(measure(machine, several(args, shape), names, rounds, at))}\n")
+    proxied = [name for name in names if name != "direct"]
+    port = endpoints[0].rsplit(":", 1)[1]
+    for count in ENDPOINTS:
+        if wanted(args, name := f"{count} endpoints, 8 × 20"):
+            at = [f"127.0.{i >> 8 & 255}.{i & 255}:{port}" for i in range(1, count + 1)]
+            results = measure_fresh(machine, several(args, Shape(8, 20)), proxied, rounds, at)
+            report.add(f"\n**{name}**\n\n{table(results)}\n")
+    if wanted(args, name := f"{RATE} calls a second, latency from when they were due"):
+        report.add(f"\n**{name}**\n\n{table(at_rate(machine, names, rounds, endpoints))}\n")
+    if wanted(args, name := f"resident memory, {IDLE_CONNECTIONS} idle connections"):
+        report.add(f"\n**{name}**\n\n{memory(machine, proxied, rounds, endpoints)}\n")
+
+
+def several(args, shape):
+    return dataclasses.replace(shape, seconds=args.seconds or shape.seconds)
 
 
 if __name__ == "__main__":
