@@ -20,6 +20,8 @@ pub(super) struct Pump<B> {
     pub(super) body: B,
     stream: SendStream<Bytes>,
     chunk: Bytes,
+    /// A chunk has gone out. Most bodies have only one, and looking for more would cost those something.
+    begun: bool,
     /// What came after the chunk and could not be joined to it.
     next: Option<Next>,
     /// Runs while the receiver takes nothing.
@@ -45,7 +47,7 @@ pub(super) enum PumpError {
 
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
     pub(super) fn new(body: B, stream: SendStream<Bytes>, stall_timeout: Duration) -> Self {
-        Pump { body, stream, chunk: Bytes::new(), next: None, stalled: None, stall_timeout }
+        Pump { body, stream, chunk: Bytes::new(), begun: false, next: None, stalled: None, stall_timeout }
     }
 
     /// Carries on; ready when all of it, or an error, has been sent.
@@ -72,7 +74,9 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
                     }
                     Ok(data) => {
                         self.chunk = data;
-                        self.join(cx);
+                        if std::mem::replace(&mut self.begun, true) {
+                            self.join(cx);
+                        }
                     }
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
@@ -159,3 +163,6 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
         self.body
     }
 }
+
+#[cfg(test)]
+mod tests;
