@@ -77,7 +77,7 @@ fn filter(c: &mut Criterion) {
     let bound = bound("header_auth", Role::Filter, AUTH);
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).expect("a runtime");
     runtime.block_on(async {
-        let filters = [Filter::new(bound, OnError::Deny, Rc::new(|_| Box::pin(async { None })))];
+        let filters = [(Filter::new(bound, Rc::new(|_| Box::pin(async { None }))), OnError::Deny)];
         let head = Request::post("http://greeter/waypost.demo.Greeter/Hello")
             .header("content-type", "application/grpc")
             .header("te", "trailers")

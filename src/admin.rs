@@ -76,7 +76,7 @@ impl Default for Config {
 impl Config {
     /// Reads the section `admin`.
     pub fn read(section: &mut Section<'_>) -> Self {
-        let listen = section.parsed("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8401)));
+        let listen = section.listen("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8401)));
         let (lock_prefixes, lock_client) = section.section("locks", |section| {
             let prefixes = section.strings("prefixes", &["/locks/"]);
             if prefixes.iter().any(String::is_empty) {

@@ -21,6 +21,7 @@ mod tests;
 mod weighted;
 
 use std::fmt;
+use std::time::Duration;
 
 use self::least_request::LeastRequest;
 pub use self::policy::Policy;
@@ -28,7 +29,7 @@ use self::random::Random;
 use self::round_robin::RoundRobin;
 use self::weighted::Weighted;
 use crate::table::Endpoints;
-use crate::wasm::Use;
+use crate::wasm::{Callout, Reply, Use};
 
 /// What a picker may know of a call.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,7 +48,7 @@ pub struct Outcome {
     /// The gRPC status, 0 to 16, or the HTTP status, 100 to 599; -1 if there was no response.
     pub status: i32,
     /// From the first attempt to the end.
-    pub took: std::time::Duration,
+    pub took: Duration,
 }
 
 /// There is no endpoint to pick: none is there, or all have been tried.
@@ -68,7 +69,7 @@ pub trait Picker: Send {
     /// [`NoPick`] if there is no endpoint, or the call has tried all that may be picked.
     fn pick(&mut self, call: &Call<'_>) -> Result<u32, NoPick>;
 
-    /// Hears how a call ended that it picked for, if it [wants to](Self::wants_results); with the position in the
+    /// Hears how a call ended, whoever picked for it, if it [wants to](Self::wants_results); with the position in the
     /// endpoints of the last `update`.
     fn result(&mut self, _position: u32, _outcome: &Outcome) {}
 
@@ -77,10 +78,18 @@ pub trait Picker: Send {
         false
     }
 
-    /// Does what is due from time to time, and says when it wants to be called again.
-    fn tick(&mut self) -> Option<std::time::Duration> {
+    /// How often it wants [`tick`](Self::tick) to be called.
+    fn period(&mut self) -> Option<Duration> {
         None
     }
+
+    /// Does what is due from time to time, and gives the calls to services that it wants made.
+    fn tick(&mut self) -> Vec<Callout> {
+        Vec::new()
+    }
+
+    /// Hears what came of such a call.
+    fn reply(&mut self, _callout: &Callout, _reply: Option<Reply>) {}
 }
 
 /// Who says which endpoint takes a call.

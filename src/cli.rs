@@ -1,11 +1,13 @@
 //! The command line: one file per command. It reads arguments, environment and file into [`Settings`], puts the rooms
 //! of the house together, and turns what goes wrong into an exit code.
 
+mod auth;
 mod check;
 mod child;
 mod connect;
 mod dashboard;
 mod demo;
+mod doctor;
 mod elect;
 mod etcd;
 mod filters;
@@ -25,7 +27,7 @@ mod sources;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Errors;
 use crate::registry;
@@ -77,6 +79,16 @@ enum Command {
     Get(keys::Get),
     Put(keys::Put),
     Watch(keys::Watch),
+    Doctor(doctor::Arguments),
+    /// Administrate users and roles of etcd.
+    #[command(subcommand)]
+    Auth(auth::Auth),
+    /// Print what a shell needs to complete commands and arguments.
+    #[command(after_help = "Example:\n  waypost completions bash > /etc/bash_completion.d/waypost")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     #[command(hide = true)]
     ExecBound(child::Bound),
     Dashboard(dashboard::Arguments),
@@ -180,6 +192,12 @@ pub fn main<'a>(
         Command::Get(arguments) => keys::get(arguments, environment, out),
         Command::Put(arguments) => keys::put(arguments, environment, out),
         Command::Watch(arguments) => keys::watch(arguments, environment, out),
+        Command::Doctor(arguments) => doctor::run(arguments, environment, out),
+        Command::Auth(command) => auth::run(command, environment, out),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "waypost", out);
+            Ok(())
+        }
         Command::ExecBound(arguments) => child::bound(&arguments),
         Command::Dashboard(arguments) => dashboard::run(arguments, environment, out),
         Command::Config(Config::Check(arguments)) => check::run(&arguments, out),

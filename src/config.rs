@@ -25,7 +25,7 @@ pub use nearest::nearest;
 pub use path::join;
 pub use secret::Secret;
 pub use section::Section;
-pub use units::{parse_duration, show_duration};
+pub use units::{parse_duration, parse_listen, show_duration};
 
 /// Where values come from, strongest first. Not `Debug`, for it may hold secrets in the clear.
 #[derive(Clone, Default)]

@@ -129,6 +129,16 @@ impl Discovery {
 
     /// What happens to the instances of services whose names begin with `prefix`; first that those who are there have
     /// come. An empty prefix is all services.
+    ///
+    /// ```no_run
+    /// # use futures_util::StreamExt;
+    /// # async fn example(discovery: waypost::discovery::Discovery) {
+    /// let mut events = discovery.watch("team/");
+    /// while let Some(event) = events.next().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # }
+    /// ```
     pub fn watch(&self, prefix: &str) -> Events {
         Events::new(self.table.clone(), prefix)
     }

@@ -5,27 +5,29 @@
 //! anew with each connection, and logs in again when its token is refused. It does not wait and try again: when to do
 //! that belongs to the caller.
 
+mod auth;
 mod client;
 mod config;
 mod connect;
 mod error;
 mod guarded;
-mod inspect;
 mod lease;
 mod members;
 mod metrics;
+mod status;
 mod sync;
 mod txn;
 mod types;
 mod watch;
 
+pub use auth::{Access, Permission};
 pub use client::Client;
 pub(crate) use client::prefix_end;
 pub use config::{Config, DEFAULT_CLIENT, Tls, read_clients};
 pub use error::{Cause, Error};
-pub use inspect::MemberStatus;
 pub use lease::LeaseStatus;
 pub use metrics::{Metrics, Operation};
+pub use status::{Member, MemberStatus};
 pub use txn::{Action, Condition, Done, MAX_TXN_OPS, Txn};
 pub use types::{Event, Header, KeyValue, Listing, Response};
 pub use watch::Watch;

@@ -7,7 +7,7 @@
 //!
 //! * [`cli`]: the command line;
 //! * [`manager`]: the entry for programs that use this crate as a library;
-//! * [`admin`], [`proxy`]: what listens;
+//! * [`admin`], [`proxy`], [`channel`]: what listens, and what calls;
 //! * [`health`], [`balance`]: which endpoints work, and which of them takes a call;
 //! * [`upstream`], [`route`], [`discovery`]: connections to endpoints, which service a request is for, and what programs
 //!   learn of instances;
@@ -21,6 +21,8 @@
 pub mod admin;
 #[cfg(feature = "calls")]
 pub mod balance;
+#[cfg(feature = "channel")]
+pub mod channel;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;

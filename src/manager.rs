@@ -32,6 +32,8 @@ pub use builder::Builder;
 pub use preset::Preset;
 pub use settings::Settings;
 
+#[cfg(feature = "channel")]
+use crate::channel::{self, Channel};
 use crate::discovery::Discovery;
 use crate::etcd::{self, Client, DEFAULT_CLIENT, Metrics};
 use crate::registry::{Centre, Closer, Elections, Error, Leases, Locks, Registry};
@@ -163,6 +165,20 @@ impl Manager {
             Discovery::start(sources.collect(), settings.table.clone()).await
         };
         self.inner.discovery.get_or_init(start).await
+    }
+
+    /// A channel to a service for tonic's generated clients, with the usual settings; it waits as long as a call to etcd
+    /// may take for what is registered. Cancel-safe.
+    #[cfg(feature = "channel")]
+    pub async fn channel(&self, service: &str) -> Channel {
+        let wait = self.inner.default.client().config().call_timeout;
+        self.channel_with(service, channel::Config { wait, ..channel::Config::default() }).await
+    }
+
+    /// The same with settings of its own.
+    #[cfg(feature = "channel")]
+    pub async fn channel_with(&self, service: &str, config: channel::Config) -> Channel {
+        Channel::new(self.discovery().await.table().clone(), service, config)
     }
 
     /// Asks the default client's cluster for a sign of life, and gives back how long that took.

@@ -21,6 +21,7 @@ mod upstream_call;
 mod worker;
 
 use std::fmt;
+use std::hash::RandomState;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -104,16 +105,17 @@ impl Proxy {
         metrics.register_collector(stats.clone());
         let phase = watch::Sender::new(Phase::Running);
         let settings = watch::Sender::new(Arc::new(settings));
+        let ids = RandomState::new();
         let mut senders = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (sender, accepted) = mpsc::channel(BACKLOG);
             let orders = Orders { accepted, settings: settings.subscribe(), phase: phase.subscribe() };
-            let (table, current, stats) = (table.clone(), settings.borrow().clone(), stats.clone());
+            let (table, current, stats, ids) = (table.clone(), settings.borrow().clone(), stats.clone(), ids.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || {
                 match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                    Ok(runtime) => runtime.block_on(Worker::new(index, table, current, stats).run(orders)),
+                    Ok(runtime) => runtime.block_on(Worker::new(index, table, current, stats, ids).run(orders)),
                     Err(error) => tracing::error!(%error, "cannot start a worker's runtime"),
                 }
             })?);

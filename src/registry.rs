@@ -4,6 +4,7 @@
 //! Everything here hangs on a lease, and is a guard: dropping it ends it in the background, an `async` method ends it and
 //! tells whether that went well.
 
+mod auth;
 mod boottime;
 mod centre;
 mod clip;
@@ -24,6 +25,7 @@ mod session;
 
 use std::sync::Arc;
 
+pub use auth::{Role, Step};
 pub use centre::{Centre, Values};
 pub(crate) use clip::clip;
 pub(crate) use closing::{Closer, Closing};

@@ -2,6 +2,7 @@
 //! clients, so that whoever calls an endpoint can use it.
 
 mod ask;
+mod carry;
 mod config;
 mod connect;
 mod detect;
@@ -12,11 +13,12 @@ mod tls;
 mod trial;
 
 pub use ask::{AskError, ask};
+pub use carry::{Answer, BrokeOff, Sent, Unanswered, Upload, carry};
 pub use config::{Config, Limits};
 pub use connect::{ConnectError, reach};
 pub use detect::detect;
 pub use http1::Http1;
 pub use http2::{Http2, StreamPermit};
-pub use pool::{Connecting, Pool, Ready};
+pub use pool::{Connecting, Pool, Ready, SharedConnecting};
 pub use tls::{Tls, TlsError};
 pub use trial::Trials;

@@ -12,6 +12,9 @@ mod chain;
 mod config;
 mod engine;
 mod exchange;
+mod exports;
+mod fault;
+mod filter;
 mod host;
 mod module;
 mod policy;
@@ -20,12 +23,17 @@ mod vm;
 
 pub use bound::{Bound, Live};
 pub use catalog::{Catalog, Need, NeedError, Prepared, Role, Status};
-pub use chain::{CallOut, Chain, Filter, Stop};
+pub use chain::{Chain, Stop};
 pub use config::{Config, Use};
 pub use engine::EngineError;
 pub use exchange::{Direction, Exchange, Facts, LocalResponse, Shared};
+pub use fault::Fault;
+pub use filter::{CallOut, Filter};
 pub use host::{Callout, Reply};
 pub use module::{Kinds, LoadError, Module};
 pub use policy::{EndpointList, Sample, snapshot};
 pub use trial::{Trial, try_out};
-pub use vm::{Fault, Vm};
+pub use vm::Vm;
+
+#[cfg(test)]
+mod tests;

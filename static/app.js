@@ -164,12 +164,16 @@ async function open_panel(address) {
 
 // --- the token of a login link is behind the #, so that no server and no log sees it ---
 
-const login = document.getElementById("token");
-if (login && location.hash.length > 1) {
-  login.value = location.hash.slice(1);
+const token = document.getElementById("token");
+
+function log_in() {
+  if (!token || location.hash.length < 2) return;
+  token.value = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
-  login.form.submit();
+  token.form.submit();
 }
+addEventListener("hashchange", log_in);
+log_in();
 
 // --- keys ---
 

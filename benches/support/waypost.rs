@@ -16,7 +16,7 @@ use crate::process::{Folder, Process, free_address, until};
 /// A running proxy with one worker and otherwise its defaults.
 pub(crate) struct Waypost {
     pub(crate) process: Process,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     client: SendRequest<Bytes>,
 }
 
@@ -27,7 +27,7 @@ impl Waypost {
         let config = folder.path().join(format!("waypost-{}.yaml", data.port()));
         let lines = [
             format!("proxy: {{listen: {data}, workers: 1}}"),
-            format!("admin: {{listen: {admin}}}"),
+            format!("admin: {{listen: {admin}, token_file: {}}}", folder.path().join("token").display()),
             format!("etcd: {{endpoints: [{etcd}]}}"),
             more.to_owned(),
         ];

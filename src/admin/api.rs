@@ -11,12 +11,13 @@ use super::page::Page;
 use super::{Running, view};
 
 /// Views under `/api/v1/`, with the address of their page.
-pub(super) const VIEWS: [(&str, &str); 8] = [
+pub(super) const VIEWS: [(&str, &str); 9] = [
     ("overview", "/"),
     ("services", "/services"),
     ("service", "/service"),
     ("locks", "/locks"),
     ("leases", "/leases"),
+    ("filters", "/filters"),
     ("events", "/events"),
     ("routes", "/routes"),
     ("config", "/config"),

@@ -24,6 +24,7 @@ use crate::etcd::Client;
 use crate::health::{self, Health};
 use crate::route;
 use crate::table::Table;
+use crate::wasm::Catalog;
 
 /// How often it is looked whether somebody wants to know how etcd's members are.
 const LOOK: Duration = Duration::from_millis(250);
@@ -61,6 +62,8 @@ pub struct Sources {
     pub in_force: watch::Receiver<Arc<InForce>>,
     /// The prefixes below which locks are looked for.
     pub lock_prefixes: Vec<String>,
+    /// Filters and policies.
+    pub modules: Catalog,
 }
 
 /// The dashboard. Its tasks end when it is dropped.
@@ -160,7 +163,7 @@ impl Dashboard {
     }
 
     fn facts<'a>(&self, history: &'a History) -> Facts<'a> {
-        let Sources { table, health, in_force, .. } = &self.sources;
+        let Sources { table, health, in_force, modules, .. } = &self.sources;
         let mut services: Vec<_> = table.slots().iter().map(|(name, slot)| (name.clone(), slot.endpoints())).collect();
         services.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Facts {
@@ -170,6 +173,8 @@ impl Dashboard {
             prefixes: table.prefixes(),
             health: health.services(),
             in_force: in_force.borrow().clone(),
+            queues: self.locks.queues().0,
+            modules: modules.status().iter().map(|status| view::modules::module(status, SystemTime::now())).collect(),
             history,
         }
     }
@@ -196,13 +201,17 @@ impl Dashboard {
             },
             "/locks" => {
                 let ttl = |lease| self.ttls.of(lease, facts.now);
-                let view = view::locks::locks(&facts, self.locks.prefixes(), self.locks.queues(), ttl, query);
+                let view = view::locks::locks(&facts, self.locks.prefixes(), &self.locks.queues().1, ttl, query);
                 wanted.take(&view, || page::locks(&view, query));
             }
             "/leases" => {
                 let ttl = |lease| self.ttls.of(lease, facts.now);
-                let view = view::leases::leases(&facts, &self.locks.queues().0, ttl, query);
+                let view = view::leases::leases(&facts, ttl, query);
                 wanted.take(&view, || page::leases(&view, query));
+            }
+            "/filters" => {
+                let view = view::modules::modules(&facts, query);
+                wanted.take(&view, || page::modules(&view, query));
             }
             "/events" => {
                 let view = view::events::events(&facts, &self.sources.health.events(), &self.log.events(), query);

@@ -72,12 +72,20 @@ fn member(client: &str, url: &str, answer: Result<MemberStatus, Error>) -> Membe
         Ok(status) => {
             let (level, state) = match &status {
                 status if !status.errors.is_empty() => (Level::Bad, status.errors.join(", ")),
-                status if !status.has_leader => (Level::Bad, "has no leader".to_owned()),
-                status if status.is_learner => (Level::Good, "learner".to_owned()),
-                status if status.is_leader => (Level::Good, "leader".to_owned()),
+                status if status.leader == 0 => (Level::Bad, "has no leader".to_owned()),
+                status if status.learner => (Level::Good, "learner".to_owned()),
+                status if status.leader == status.id => (Level::Good, "leader".to_owned()),
                 _ => (Level::Good, "follower".to_owned()),
             };
-            Member { client, url, level, state, version: status.version, revision: status.revision, size: status.size }
+            Member {
+                client,
+                url,
+                level,
+                state,
+                version: status.version,
+                revision: status.revision,
+                size: status.size.0,
+            }
         }
     }
 }

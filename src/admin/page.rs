@@ -8,6 +8,7 @@ use super::view::events::{Event, Events};
 use super::view::filter::Row;
 use super::view::leases::{Lease, Leases};
 use super::view::locks::{Locks, Queue};
+use super::view::modules::{Module, Modules};
 use super::view::overview::Overview;
 use super::view::routes::Routes;
 use super::view::service::{EndpointRow, Service};
@@ -16,11 +17,12 @@ use super::view::{Query, Rows, Status};
 use crate::registry::clip;
 
 /// Every page: its address, its name, and the key that leads to it after a `g`.
-const PAGES: [(&str, &str, &str); 8] = [
+const PAGES: [(&str, &str, &str); 9] = [
     ("/", "Overview", "o"),
     ("/services", "Services", "s"),
     ("/locks", "Locks", "l"),
     ("/leases", "Leases", "t"),
+    ("/filters", "Filters", "f"),
     ("/routes", "Routes", "r"),
     ("/events", "Events", "e"),
     ("/config", "Config", "c"),
@@ -121,9 +123,11 @@ pieces! {
     LocksHead(view: Locks) = "locks_head.html";
     QueueLine(row: Queue) = "queue.html";
     LeaseLine(row: Lease) = "lease_row.html";
+    ModuleLine(row: Module) = "module_row.html";
     EventLine(row: Event) = "event_row.html";
     ConfigText(text: str) = "config.html";
     RoutesForm(query: Query) = "routes_form.html";
+    RoutesAnswer(view: Routes) = "answer.html";
     RoutesList(view: Routes) = "routes.html";
 }
 
@@ -304,6 +308,27 @@ pub(super) fn leases(view: &Leases, query: &Query) -> Page {
     }
 }
 
+pub(super) fn modules(view: &Modules, query: &Query) -> Page {
+    let columns = [
+        ("Module", "name"),
+        ("Kind", "kind"),
+        ("Hash", ""),
+        ("State", "state"),
+        ("#In force for", ""),
+        ("#Failures", "failures"),
+        ("Last failure", ""),
+        ("Used", ""),
+    ];
+    Page {
+        title: "Filters and policies".to_owned(),
+        here: "/filters",
+        table: Some(Table::new("Modules", "name, kind:filter, used:services", query, &columns)),
+        rows: view.modules.rows.iter().map(|row| Piece::new(row.id(), &ModuleLine { row })).collect(),
+        after: vec![more(&view.modules, query)],
+        ..Page::default()
+    }
+}
+
 pub(super) fn events(view: &Events, query: &Query) -> Page {
     let columns = [("When", "at"), ("Kind", "kind"), ("About", "about"), ("What", "")];
     Page {
@@ -322,6 +347,10 @@ pub(super) fn config(text: &str) -> Page {
 }
 
 pub(super) fn routes(view: &Routes, query: &Query) -> Page {
-    let before = vec![Piece::new("form", &RoutesForm { query }), Piece::new("routes", &RoutesList { view })];
+    let before = vec![
+        Piece::new("form", &RoutesForm { query }),
+        Piece::new("answer", &RoutesAnswer { view }),
+        Piece::new("routes", &RoutesList { view }),
+    ];
     Page { title: "Routes".to_owned(), here: "/routes", before, ..Page::default() }
 }

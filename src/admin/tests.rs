@@ -15,6 +15,7 @@ use crate::balance::{Balance, Balancer};
 use crate::health::{self, ServiceSettings};
 use crate::registry::{Address, Instance};
 use crate::table::{Endpoint, EndpointId, Endpoints, Table};
+use crate::wasm::Catalog;
 
 struct Server {
     address: SocketAddr,
@@ -69,7 +70,8 @@ pub(super) fn sources(table: Table, registry: &Registry) -> (Sources, health::Ta
     let of = Box::new(|_: &str| ServiceSettings { health: Arc::default(), upstream: Arc::default() });
     let (health, judging) = health::start(table.clone(), health::Settings { of }, registry);
     let (_, in_force) = watch::channel(Arc::new(in_force()));
-    (Sources { table, health, calls: Box::new(BTreeMap::new), in_force, lock_prefixes: Vec::new() }, judging)
+    let modules = Catalog::new(crate::config::defaults(crate::wasm::Config::read), 1, table.clone(), registry);
+    (Sources { modules, table, health, calls: Box::new(BTreeMap::new), in_force, lock_prefixes: Vec::new() }, judging)
 }
 
 /// Endpoints of a service with these weights, at `10.0.0.1:80` and so on.
@@ -193,4 +195,34 @@ async fn the_end_waits_for_no_idle_connection() {
     server.end.send(()).unwrap();
     server.served.await.unwrap().unwrap();
     idle.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn live_streams_are_bounded_and_end_with_the_server() {
+    let server = Server::start(nothing).await;
+    let open = async || {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = "GET /live?topics=%2F%0A%2Fevents HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        (String::from_utf8(status.to_vec()).unwrap(), stream)
+    };
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        let (status, stream) = open().await;
+        assert_eq!(status, "HTTP/1.1 200");
+        streams.push(stream);
+    }
+    assert_eq!(open().await.0, "HTTP/1.1 503");
+    for (topics, status) in [("", 400), ("%2Fnothing", 404), (&"%2F%0A".repeat(17), 400)] {
+        check(&server.get(&format!("/live?topics={topics}")).await, status, &[]);
+    }
+    server.end.send(()).unwrap();
+    let start = Instant::now();
+    server.served.await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(4), "open pages hold up the end: {:?}", start.elapsed());
+    let mut rest = String::new();
+    streams[0].read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("\"topic\":\"/events\"") && rest.contains("\"build\""), "{rest}");
 }

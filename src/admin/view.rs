@@ -6,6 +6,7 @@ pub(super) mod events;
 pub(super) mod filter;
 pub(super) mod leases;
 pub(super) mod locks;
+pub(super) mod modules;
 pub(super) mod overview;
 pub(super) mod routes;
 pub(super) mod service;
@@ -25,6 +26,7 @@ use super::InForce;
 use super::history::History;
 use super::show::{Rate, Seconds, Share};
 use crate::health::ServiceHealth;
+use crate::registry::queue::Queue;
 use crate::table::{Endpoints, PrefixStatus};
 
 /// Rows that a page has unless it is asked for more.
@@ -43,6 +45,9 @@ pub(super) struct Facts<'a> {
     pub(super) prefixes: Vec<PrefixStatus>,
     pub(super) health: BTreeMap<Arc<str>, ServiceHealth>,
     pub(super) in_force: Arc<InForce>,
+    /// Locks and elections.
+    pub(super) queues: Vec<Queue>,
+    pub(super) modules: Vec<modules::Module>,
     pub(super) history: &'a History,
 }
 

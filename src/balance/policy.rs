@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::weighted::Weighted;
 use super::{Call, NoPick, Outcome, Picker};
 use crate::table::Endpoints;
-use crate::wasm::{Bound, EndpointList, Live};
+use crate::wasm::{Bound, Callout, EndpointList, Live, Reply};
 
 /// The picker of a policy: an instance of its own for each worker and service.
 pub struct Policy {
@@ -70,13 +70,26 @@ impl Picker for Policy {
         self.live.bound().module().kinds().results
     }
 
-    fn tick(&mut self) -> Option<Duration> {
-        let vm = self.live.vm()?;
-        let ticked = vm.tick();
-        let period = vm.period();
+    fn period(&mut self) -> Option<Duration> {
+        self.live.vm()?.period()
+    }
+
+    fn tick(&mut self) -> Vec<Callout> {
+        let Some(vm) = self.live.vm() else { return Vec::new() };
+        let told = self.endpoints.tell(vm, &mut self.told);
+        let ticked = told.and_then(|()| if vm.period().is_some() { vm.tick() } else { Ok(()) });
+        let callouts = vm.callouts();
         if let Err(fault) = ticked {
             self.live.failed(&fault);
         }
-        period
+        callouts
+    }
+
+    fn reply(&mut self, callout: &Callout, reply: Option<Reply>) {
+        let Some(vm) = self.live.vm() else { return };
+        let heard = self.endpoints.tell(vm, &mut self.told).and_then(|()| vm.reply(callout, reply));
+        if let Err(fault) = heard {
+            self.live.failed(&fault);
+        }
     }
 }

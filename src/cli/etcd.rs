@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use super::process::{self, Error, Stop, listen};
+use crate::config::parse_listen;
 use crate::embedded::{Config, Server};
 use crate::telemetry::{LogConfig, init_log};
 
@@ -22,7 +23,7 @@ use crate::telemetry::{LogConfig, init_log};
   curl -d 'refuse: {method: KV/Put, status: UNAVAILABLE, times: 3}' http://127.0.0.1:2379/faults")]
 pub(super) struct Arguments {
     /// Where it listens.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2379")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2379", value_parser = parse_listen)]
     listen: SocketAddr,
     /// Let --listen be an address that others than this machine can reach: whoever reaches it can read and write all.
     #[arg(long)]

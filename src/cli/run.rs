@@ -82,8 +82,14 @@ pub(super) async fn serve(
     let (started, effective) = (Instant::now(), reloader.effective());
     let (shown, in_force) = watch::channel(Arc::new(showing(&now, &effective, &clients, started)));
     let lock_prefixes = now.admin.lock_prefixes.clone();
-    let sources =
-        admin::Sources { table: table.clone(), health: health.clone(), calls: calls(&proxy), in_force, lock_prefixes };
+    let sources = admin::Sources {
+        table: table.clone(),
+        health: health.clone(),
+        calls: calls(&proxy),
+        in_force,
+        lock_prefixes,
+        modules: catalog.clone(),
+    };
     let state = admin::State {
         registry,
         readiness: readiness(table.clone()),

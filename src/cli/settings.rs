@@ -74,7 +74,7 @@ impl Settings {
             wasm: section.section("wasm", wasm::Config::read),
             log: section.section("log", LogConfig::read),
         };
-        for (key, message) in settings.missing() {
+        for (key, message) in settings.missing().into_iter().chain(settings.shadowed()) {
             section.error_at(&key, message);
         }
         settings
@@ -109,6 +109,16 @@ impl Settings {
             }
         }
         needs
+    }
+
+    /// Modules that nobody can name, for a native balancer has their name.
+    fn shadowed(&self) -> Vec<(String, String)> {
+        let files = Balancer::ALL.iter().filter_map(|(name, _)| Some((name, self.wasm.file(name).ok()?)));
+        let shadowed = files.map(|(name, file)| {
+            let message = format!("{} has the name of a native balancer, `{name}`: rename it", file.display());
+            ("wasm.folder".to_owned(), message)
+        });
+        shadowed.collect()
     }
 
     /// Modules of which there is no file: the keys that name them, and what is to be said of it.

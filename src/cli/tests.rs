@@ -22,7 +22,6 @@ fn with_file<T>(name: &str, text: impl AsRef<[u8]>, use_it: impl FnOnce(&str) ->
 
 #[test]
 fn the_arguments_are_well_formed() {
-    use clap::CommandFactory;
     Arguments::command().debug_assert();
 }
 

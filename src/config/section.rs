@@ -149,6 +149,20 @@ impl<'a> Section<'a> {
         self.reader.environment.skip(&path);
     }
 
+    /// Whether a layer has this key, here or in the section that the defaults are taken from.
+    pub fn has(&mut self, key: &str) -> bool {
+        let known = self.known.len();
+        let found = self.find(key).is_some();
+        self.known.truncate(known);
+        found
+    }
+
+    /// Whether a layer has any of the values that were asked for so far, in this section itself.
+    pub fn has_any(&self) -> bool {
+        let given = |leaf: &Leaf| !leaf.inherited && !matches!(leaf.place, Place::Default);
+        self.record.iter().any(|(_, tree)| matches!(tree, Tree::Leaf(leaf) if given(leaf)))
+    }
+
     /// Notes an error of the caller's own at this key, or at the section if it has no such key or `key` is empty.
     pub fn error(&mut self, key: &str, message: impl Into<String>) {
         let message = message.into();

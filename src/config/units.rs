@@ -1,5 +1,6 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes and listen addresses as people write them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 const TIMES: [(&str, u64); 6] =
@@ -14,6 +15,23 @@ const SIZES: [(&str, u64); 7] = [
     ("KB", 1_000),
     ("B", 1),
 ];
+
+/// Reads where to listen: an IP address and a port. `localhost` is 127.0.0.1, whatever the machine makes of it; no other
+/// name is resolved, because what it stands for may change.
+///
+/// # Errors
+///
+/// What is wrong, and what to write instead.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    match (text.parse(), port.parse()) {
+        (Ok(address), _) => Ok(address),
+        (Err(_), Ok(port)) if host.eq_ignore_ascii_case("localhost") => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        _ => Err(format!(
+            "must be an IP address and a port, such as 127.0.0.1:8400 or [::]:8400, or localhost and a port; is `{text}`"
+        )),
+    }
+}
 
 /// Reads `5s`, `200ms`, `1m30s`, `2h`.
 ///
@@ -81,6 +99,22 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn localhost_is_the_only_name_to_listen_on() {
+        for (text, address) in [
+            ("127.0.0.1:8400", "127.0.0.1:8400"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("LocalHost:8400", "127.0.0.1:8400"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(parse_listen(text).unwrap().to_string(), address);
+        }
+        for text in ["", "localhost", ":8400", "8400", "127.0.0.1", "localhost:65536", "proxy.example:8400", "[::1]"] {
+            let error = parse_listen(text).unwrap_err();
+            assert!(error.contains("or localhost and a port; is `"), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn durations_are_read_and_written() {

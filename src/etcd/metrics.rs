@@ -25,6 +25,10 @@ pub enum Operation {
     Watch,
     /// Logging in.
     Authenticate,
+    /// Administration of users and roles.
+    Auth,
+    /// Asking how a member is.
+    Status,
     /// Asking for the members of the cluster.
     MemberList,
     /// Granting a lease.
@@ -37,8 +41,6 @@ pub enum Operation {
     LeaseTimeToLive,
     /// Asking for all leases.
     LeaseList,
-    /// Asking a member how it is.
-    Status,
 }
 
 impl fmt::Display for Operation {
@@ -50,6 +52,7 @@ impl fmt::Display for Operation {
             Operation::Txn => "txn",
             Operation::Watch => "watch",
             Operation::Authenticate => "authenticate",
+            Operation::Auth => "auth",
             Operation::MemberList => "member_list",
             Operation::LeaseGrant => "lease_grant",
             Operation::LeaseKeepAlive => "lease_keep_alive",

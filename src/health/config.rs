@@ -159,6 +159,9 @@ impl Probe {
             rise: section.integer("rise", 2, 1..=100),
             fall: section.integer("fall", 3, 1..=100),
         };
+        if section.has_any() && !section.has("kind") {
+            section.error("", "asks for no probe without `kind`: add it, as one of grpc, http, tcp, or off");
+        }
         kind.map(|_| probe)
     }
 }
@@ -212,8 +215,12 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (text, expected) in [
             ("probe: {kind: icmp}", "must be one of"),
+            (
+                "probe: {interval: 1s}",
+                "probe: asks for no probe without `kind`: add it, as one of grpc, http, tcp, or off",
+            ),
             ("probe: {kind: http, path: health}", "must begin with a slash"),
-            ("probe: {path: '/a b'}", "cannot stand in a URL"),
+            ("probe: {kind: http, path: '/a b'}", "cannot stand in a URL"),
             ("probe: {host: 'bad host'}", "is no host"),
             ("outlier: {base_ejection: 10m}", "must not be shorter than base_ejection"),
             ("probe: {statuses: [299-200]}", "such as [200, 300-399]"),
@@ -235,5 +242,8 @@ mod tests {
         };
         assert_eq!(statuses, [(204, 204), (300, 399)]);
         assert!(Config::default().probe.is_none());
+        for off in ["probe: {}", "probe: {kind: 'off', interval: 1s}"] {
+            assert!(config::parse(off, Config::read).unwrap().probe.is_none(), "{off}");
+        }
     }
 }

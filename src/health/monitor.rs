@@ -82,7 +82,12 @@ impl Monitor {
                     monitor.judge(&service);
                 }
                 command = commands.recv() => match command {
-                    Some(command) => monitor.take(command),
+                    Some(command) => {
+                        // What it is about may be so new that its change is still being gathered.
+                        changed_at = None;
+                        monitor.sync();
+                        monitor.take(command);
+                    }
                     None => return,
                 },
                 now = ticks.tick() => monitor.judge_due(now),
@@ -182,6 +187,12 @@ impl Monitor {
         let Some(watched) = self.services.get_mut(service) else { return };
         let panic_before = watched.panic;
         let name = watched.slot.service().clone();
+        for (endpoint, order) in watched.end_orders(now) {
+            let text = format!("the order `{}` of an operator has ended: its time is over", order.name());
+            tracing::info!(service = %name, %endpoint, "{text}");
+            let (at, service) = (SystemTime::now(), name.clone());
+            self.shared.report.event(Event { at, service, endpoint: Some(endpoint), state: None, text });
+        }
         for transition in watched.judge(now) {
             let (endpoint, state, reason) =
                 (&transition.endpoint, transition.verdict.state, &transition.verdict.reason);

@@ -66,6 +66,8 @@ pub(super) struct Report {
     bad: AtomicU64,
     /// Probes that met a connection that was just ending.
     nothing: AtomicU64,
+    /// Probes that wait for the room of their service, and for that of all.
+    pub(super) overdue: [AtomicU64; 2],
 }
 
 #[derive(Debug, Default)]
@@ -185,6 +187,13 @@ impl Collector for Metrics {
             known.transitions.iter().map(|((service, state), count)| {
                 ([("service", service.to_string()), ("state", state.to_string())], *count)
             }),
+        )?;
+        let [service, all] = &self.0.overdue;
+        let waiting = [("service", service), ("all", all)];
+        families.gauges(
+            names::PROBES_OVERDUE,
+            "Probes that are due and wait because as many as may be are under way",
+            waiting.map(|(limit, count)| ([("limit", limit)], count.load(Ordering::Relaxed))),
         )?;
         let count = |result, counter: &AtomicU64| ([("result", result)], counter.load(Ordering::Relaxed));
         let probes = [count("good", &self.0.good), count("bad", &self.0.bad), count("nothing", &self.0.nothing)];

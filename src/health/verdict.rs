@@ -113,6 +113,11 @@ impl Order {
     /// Every order that is a word.
     pub const ALL: [(&str, Order); 3] =
         [("drain", Order::Drain), ("healthy", Order::ForceHealthy), ("unhealthy", Order::ForceUnhealthy)];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Order::ALL.iter().find(|(_, order)| *order == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// All that is known of one endpoint.

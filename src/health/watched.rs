@@ -98,11 +98,10 @@ impl Tracked {
 
     /// When something changes by itself.
     fn due(&self, config: &Config, now: Instant) -> Option<Instant> {
-        let order = self.facts.order.map(|(_, until)| until);
         let ejection = self.facts.ejection.as_ref().map(|ejection| ejection.until);
         let step = config.slow_start.zip(self.growing).filter(|(window, since)| now < *since + *window);
         let step = step.map(|(window, _)| now + window / 20);
-        [order, ejection, step].into_iter().flatten().filter(|at| *at > now).min()
+        [ejection, step].into_iter().flatten().filter(|at| *at > now).min()
     }
 }
 
@@ -192,9 +191,14 @@ impl Watched {
         true
     }
 
+    /// Lets go of the orders whose time is over, and gives them with the address of their endpoint.
+    pub(super) fn end_orders(&mut self, now: Instant) -> Vec<(Arc<str>, Order)> {
+        let over = self.orders.extract_if(.., |_, (_, until)| *until <= now);
+        over.map(|(endpoint, (order, _))| (endpoint, order)).collect()
+    }
+
     /// Judges all endpoints, and gives each its share. Gives what changed.
     pub(super) fn judge(&mut self, now: Instant) -> Vec<Transition> {
-        self.orders.retain(|_, (_, until)| now < *until);
         self.eject_consecutive(now);
         if now >= self.swept + self.settings.health.outlier.interval {
             self.swept = now;
@@ -241,7 +245,8 @@ impl Watched {
             || outlier.failure_percentage > 0
             || self.endpoints.values().any(|tracked| tracked.ejections > 0);
         let sweep = sweeps.then_some(self.swept + outlier.interval);
-        self.endpoints.values().filter_map(|tracked| tracked.due(config, now)).chain(sweep).min()
+        let orders = self.orders.values().map(|(_, until)| *until).filter(|until| *until > now);
+        self.endpoints.values().filter_map(|tracked| tracked.due(config, now)).chain(sweep).chain(orders).min()
     }
 
     /// How many endpoints are ejected now, and how many would take calls without ejections.

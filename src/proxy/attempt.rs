@@ -33,7 +33,7 @@ pub(super) enum Setback {
 }
 
 /// The client's fault, not the endpoint's.
-const BROKEN: Failure = Failure::BadRequest("its body broke off or is malformed");
+const BROKEN: Failure = Failure::BadRequest("its body broke off, stopped to come, or is malformed");
 
 type Sent = (ResponseFuture, h2::SendStream<bytes::Bytes>, StreamPermit);
 
@@ -90,8 +90,10 @@ pub(super) async fn run(
         match connected {
             Ok(connection) => {
                 Trials::connected(picked, &target.service.slot);
-                if let Some(connection) = connection {
-                    return Box::pin(over_http1(target, connection, request(), body)).await;
+                match connection {
+                    Some(connection) => return Box::pin(over_http1(target, connection, request(), body)).await,
+                    // It greeted, so this is sure.
+                    None => picked.state.set_detected(Protocol::Http2),
                 }
             }
             Err(error) => return Err(Setback::Connect(error)),
@@ -143,10 +145,7 @@ fn setback(target: &Target<'_>, error: &h2::Error) -> Setback {
         Some(_) if error.is_go_away() && error.is_remote() => Setback::Closed,
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Setback::Refused,
         Some(reason) if error.is_reset() => Setback::Fatal(Failure::Reset(target.name(), reason)),
-        Some(_) => lost(
-            target,
-            &"it answered with something that is not HTTP/2; if it speaks HTTP/1.1, say so in its registration or with `protocol: http1`",
-        ),
+        Some(reason) => lost(target, &format_args!("it broke the rules of HTTP/2: {reason}")),
         None => lost(target, &""),
     }
 }

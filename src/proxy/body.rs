@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep};
 
 use crate::wasm::Stop;
 
@@ -22,10 +24,41 @@ pub(super) enum Source {
     Empty,
     Http2(h2::RecvStream),
     Http1(Incoming),
+    /// What an HTTP/1.1 client sends.
+    Upload(Box<Upload>),
     /// What is there whole.
     Full(Bytes),
     /// What filters let through.
     Filtered(Box<Filtered>),
+}
+
+/// The body of a request over HTTP/1.1. A client that sends half of it and then nothing would hold its call for ever, for
+/// there is no ping that would find it out.
+pub(super) struct Upload {
+    body: Incoming,
+    limit: Duration,
+    /// Since when the rest is waited for.
+    waiting: Option<Instant>,
+    /// Runs while, and maybe after, the rest is waited for: it is not set anew for each part.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Upload {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Http1)));
+        }
+        let by = *self.waiting.get_or_insert_with(Instant::now) + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(by)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= by {
+                return Poll::Ready(Some(Err(BodyError::Stalled(self.limit))));
+            }
+            timer.as_mut().reset(by);
+        }
+        Poll::Pending
+    }
 }
 
 /// The far end of a body that filters look at, in a task of their own.
@@ -54,11 +87,21 @@ pub(super) enum BodyError {
     Http1(#[from] hyper::Error),
     #[error("the deadline passed")]
     Deadline,
+    #[error("nothing of it came for {0:?}")]
+    Stalled(Duration),
     #[error("{0}")]
     Filter(#[from] Stop),
 }
 
 impl Source {
+    /// The body of a request over HTTP/1.1, which breaks off when nothing of it comes for `limit`.
+    pub(super) fn upload(body: Incoming, limit: Duration) -> Source {
+        if body.is_end_stream() {
+            return Source::Empty;
+        }
+        Source::Upload(Box::new(Upload { body, limit, waiting: None, timer: None }))
+    }
+
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Source::Empty => Poll::Ready(None),
@@ -72,6 +115,7 @@ impl Source {
                 frame
             })),
             Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
+            Source::Upload(upload) => upload.poll_frame(cx),
             Source::Http2(stream) => match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
                     // The sender may send as much again at once: what lies between the two sides is this one chunk.
@@ -93,6 +137,7 @@ impl Source {
             Source::Full(_) => false,
             Source::Filtered(filtered) => filtered.ended,
             Source::Http1(body) => body.is_end_stream(),
+            Source::Upload(upload) => upload.body.is_end_stream(),
             Source::Http2(stream) => stream.is_end_stream(),
         }
     }
@@ -101,6 +146,7 @@ impl Source {
         match self {
             Source::Empty => SizeHint::with_exact(0),
             Source::Http1(body) => body.size_hint(),
+            Source::Upload(upload) => upload.body.size_hint(),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Http2(_) | Source::Filtered(_) => SizeHint::default(),
         }

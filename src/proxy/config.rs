@@ -39,7 +39,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// How long a connection may be without a request before it is closed. 1 h; 1 s to 24 h.
     pub idle_timeout: Duration,
-    /// How long a receiver may take nothing of what is sent before the call is given up. 1 min; 1 s to 24 h.
+    /// How long a receiver may take nothing of what is sent, or an HTTP/1.1 client send nothing of a body that is waited
+    /// for, before the call is given up. 1 min; 1 s to 24 h.
     pub stall_timeout: Duration,
     /// How long calls may go on after the order to stop. 30 s; 0 s to 1 h.
     pub grace: Duration,
@@ -74,7 +75,7 @@ impl Config {
         let base = Config::default();
         let range = |low: u64, high: u64| Duration::from_millis(low)..=Duration::from_secs(high);
         Config {
-            listen: section.parsed("listen", base.listen),
+            listen: section.listen("listen", base.listen),
             workers: section.integer("workers", base.workers, 1..=64),
             max_connections: section.integer("max_connections", base.max_connections, 1..=1_000_000),
             limits: section.section("limits", |limits| Limits::read(limits, &base.limits)),

@@ -214,7 +214,7 @@ async fn http1(
         let (worker, client) = (worker.clone(), client.clone());
         async move {
             let (mut head, body) = request.into_parts();
-            let mut body = RequestBody::new(Source::Http1(body));
+            let mut body = RequestBody::new(Source::upload(body, worker.stall_timeout()));
             let mut response = exchange::handle(&worker, &mut head, &mut body, &client).await;
             headers::announce_trailers(response.headers_mut());
             Ok::<_, Infallible>(response)

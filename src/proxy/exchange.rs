@@ -94,6 +94,9 @@ async fn carry(
     }
     let service = routed.service?;
     record.routed(&service);
+    if service.via.is_loop(&head.headers) {
+        return Err(Failure::Loop(service.slot.service().to_string()));
+    }
     let limit = routed.timeout.or(service.settings.timeout);
     let by = deadline::of(&head.headers, limit, record.started)
         .map_err(|_| Failure::BadRequest("`grpc-timeout` must be 1 to 8 digits and one of H, M, S, m, u, n"))?;
@@ -103,7 +106,7 @@ async fn carry(
         None => routed.subset.and_then(|id| settings.router.subset(id)),
     };
     let hash = service.settings.hash_header.as_ref().map_or(0, |name| headers::hash(&head.headers, name));
-    headers::to_upstream(head, &client.header);
+    headers::to_upstream(head, &client.header, &service.via);
     if let Some(chain) = chain {
         filters::request_body(chain, head, body);
     }
@@ -166,7 +169,7 @@ async fn filtered(
                 chain.exchange().facts.endpoint = endpoint.label.clone();
             }
             let (head, (source, upstream)) = answer.into_parts();
-            let (head, source, failure) = filters::response(&chain, head, source, grpc).await;
+            let (head, source, failure) = filters::response(&chain, head, source, grpc, is_head).await;
             (head, source, failure, Some((upstream, timer)))
         }
         Err(failure) => {
@@ -174,7 +177,7 @@ async fn filtered(
             let failure = chain.stopped().map_or(failure, Failure::Filter);
             let (answer, text) = filters::answer(&chain, &failure, grpc);
             let source = filters::full(if is_head { Bytes::new() } else { text });
-            let (head, source, second) = filters::response(&chain, answer.into_parts().0, source, grpc).await;
+            let (head, source, second) = filters::response(&chain, answer.into_parts().0, source, grpc, is_head).await;
             (head, source, Some(second.unwrap_or(failure)), None)
         }
     };

@@ -5,19 +5,20 @@ use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Request, Response, request, response};
+use http::{HeaderMap, HeaderValue, Request, Response, request, response};
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-use super::Settings;
 use super::body::{Filtered, Part, RequestBody, Source};
 use super::exchange::Client;
 use super::respond::{self, Failure};
 use super::service::Service;
 use super::worker::Worker;
+use super::{Settings, headers};
 use crate::balance::Call;
 use crate::registry::Protocol;
 use crate::route::{self, OnError, Subset};
@@ -34,11 +35,14 @@ const SUBSETS: u64 = 64;
 #[derive(Default)]
 pub(super) struct Filters {
     /// Those that every exchange passes.
-    pub(super) global: Vec<Rc<Filter>>,
+    pub(super) global: Links,
     /// Those of routes, by their place in the router.
-    pub(super) chains: Vec<Vec<Rc<Filter>>>,
-    all: HashMap<(*const Bound, OnError), Rc<Filter>>,
+    pub(super) chains: Vec<Links>,
+    all: HashMap<*const Bound, Rc<Filter>>,
 }
+
+/// Filters in their order, with what becomes of an exchange when one fails.
+type Links = Vec<(Rc<Filter>, OnError)>;
 
 impl Filters {
     /// The filters of these settings. Those that were there before are kept.
@@ -46,10 +50,10 @@ impl Filters {
         let mut all = HashMap::new();
         let mut filter = |wanted: &route::Filter| {
             let bound = bound(&settings.modules, wanted)?;
-            let key = (Arc::as_ptr(bound), wanted.on_error);
-            let make = || Filter::new(bound.clone(), wanted.on_error, call_out(worker.clone()));
+            let key = Arc::as_ptr(bound);
+            let make = || Filter::new(bound.clone(), call_out(worker.clone()));
             let filter = all.entry(key).or_insert_with(|| old.all.get(&key).cloned().unwrap_or_else(make));
-            Some(filter.clone())
+            Some((filter.clone(), wanted.on_error))
         };
         let global = settings.filters.iter().filter_map(&mut filter).collect();
         let chains = settings.router.chains();
@@ -82,12 +86,13 @@ pub(super) fn begin(settings: &Settings, client: &Client, started: std::time::In
 /// Adds filters to the chain, and shows them the request's head.
 pub(super) async fn request(
     chain: &Chain,
-    filters: &[Rc<Filter>],
+    filters: &[(Rc<Filter>, OnError)],
     head: &mut request::Parts,
     end: bool,
 ) -> Result<(), Stop> {
     let first = chain.len();
     chain.join(filters)?;
+    let length = head.headers.get(CONTENT_LENGTH).cloned();
     let empty = Request::new(()).into_parts().0;
     chain.exchange().request = Some(std::mem::replace(head, empty));
     let passed = chain.head(Direction::Request, first, end).await;
@@ -95,7 +100,17 @@ pub(super) async fn request(
     if let Some(request) = &chain.exchange().request {
         *head = request.clone();
     }
+    frame(&mut head.headers, length);
     passed
+}
+
+/// How a body is framed is for the proxy to say: a filter that says otherwise could have two requests made of one.
+fn frame(headers: &mut HeaderMap, length: Option<HeaderValue>) {
+    headers::strip_hop_by_hop(headers);
+    match length {
+        Some(length) => drop(headers.insert(CONTENT_LENGTH, length)),
+        None => drop(headers.remove(CONTENT_LENGTH)),
+    }
 }
 
 /// Whether the filters of a route ask for routing to be run again.
@@ -144,17 +159,20 @@ pub(super) async fn response(
     head: response::Parts,
     source: Source,
     grpc: bool,
+    is_head: bool,
 ) -> (response::Parts, Source, Option<Failure>) {
     let end = source.is_end_stream();
+    let length = head.headers.get(CONTENT_LENGTH).cloned();
     chain.exchange().response = Some(head);
     let passed = chain.head(Direction::Response, 0, end).await;
     if let Err(stop) = passed {
         let failure = Failure::Filter(stop);
         let (answer, text) = answer(chain, &failure, grpc);
-        return (answer.into_parts().0, full(text), Some(failure));
+        return (answer.into_parts().0, full(if is_head { Bytes::new() } else { text }), Some(failure));
     }
     let shown = chain.exchange().response.clone();
     let mut head = shown.unwrap_or_else(|| Response::new(()).into_parts().0);
+    frame(&mut head.headers, length);
     if end || !chain.wants_body(Direction::Response) {
         return (head, source, None);
     }
@@ -211,24 +229,26 @@ async fn drive(
             }
             frame = next => frame,
         };
-        let data = match frame {
-            None => Bytes::new(),
+        let (data, end) = match frame {
+            None => (Bytes::new(), true),
             Some(Err(error)) => {
                 drop(parts.send((Err(error), true)).await);
                 return Ok(());
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => data,
+                Ok(data) => (data, source.is_end_stream()),
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
                     return end_with(chain, direction, trailers, send).await;
                 }
             },
         };
-        let end = source.is_end_stream() || data.is_empty() && matches!(source, Source::Empty);
         count(chain, direction, data.len());
         let mut out = chain.body(direction, data, end).await?;
-        while end && out.is_none() && chain.holds(direction) {
+        while end && chain.holds(direction) {
+            if let Some(data) = out.filter(|data| !data.is_empty()) {
+                send(Frame::data(data), false).await;
+            }
             out = chain.released(direction, true).await?;
         }
         if end {
@@ -289,6 +309,28 @@ fn call_out(worker: Weak<Worker>) -> CallOut {
             }
         })
     })
+}
+
+/// How often a module that picks is asked for calls that it wants made, if it does not want to be called more often.
+const PERIOD: Duration = Duration::from_secs(1);
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+
+/// Calls a module that picks as often as it wants, and makes its calls, for as long as its service is there.
+pub(super) async fn keep_ticking(service: Weak<Service>, worker: Weak<Worker>) {
+    let call_out = call_out(worker);
+    while let Some(period) = service.upgrade().map(|service| service.period()) {
+        tokio::time::sleep(period.unwrap_or(PERIOD).clamp(SHORTEST_PERIOD, PERIOD)).await;
+        let Some(ticked) = service.upgrade().map(|service| service.tick()) else { return };
+        for (place, callout) in ticked {
+            let (reply, service) = (call_out(&callout), service.clone());
+            tokio::task::spawn_local(async move {
+                let reply = reply.await;
+                if let Some(service) = service.upgrade() {
+                    service.reply(place, &callout, reply);
+                }
+            });
+        }
+    }
 }
 
 async fn call(

@@ -25,7 +25,7 @@ pub(super) fn authority(head: &request::Parts) -> Option<&str> {
 }
 
 /// Removes what concerns one connection only, with all that `Connection` names.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -44,9 +44,42 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// How this proxy names itself in `via` when it calls one service, made once: another proxy, and this one when it calls
+/// another service, has another name.
+pub(super) struct Via {
+    name: String,
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
+}
+
+impl Via {
+    pub(super) fn new(id: u64) -> Via {
+        let name = format!("waypost-{id:016x}");
+        let value = |version: &str| {
+            HeaderValue::try_from(format!("{version} {name}")).unwrap_or(HeaderValue::from_static("1.1 waypost"))
+        };
+        Via { http10: value("1.0"), http11: value("1.1"), http2: value("2.0"), name }
+    }
+
+    /// Whether a call for the service was here before: it went to an endpoint that led back to this proxy.
+    pub(super) fn is_loop(&self, headers: &HeaderMap) -> bool {
+        let name = self.name.as_bytes();
+        headers.get_all(VIA).iter().any(|via| via.as_bytes().windows(name.len()).any(|part| part == name))
+    }
+
+    fn of(&self, version: Version) -> HeaderValue {
+        match version {
+            Version::HTTP_2 => self.http2.clone(),
+            Version::HTTP_10 => self.http10.clone(),
+            _ => self.http11.clone(),
+        }
+    }
+}
+
 /// Readies a request's head for the way to an endpoint, whichever it will be. `client` is the caller's address as a
 /// header.
-pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue) {
+pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue, via: &Via) {
     let headers = &mut head.headers;
     // HTTP/2 has none of these, and no `te` but `trailers`; a request that carries one was refused as malformed.
     if head.version != Version::HTTP_2 {
@@ -81,15 +114,7 @@ pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue) {
             }
         }
     }
-    headers.append(VIA, via(head.version));
-}
-
-fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_2 => "2.0 waypost",
-        Version::HTTP_10 => "1.0 waypost",
-        _ => "1.1 waypost",
-    })
+    headers.append(VIA, via.of(head.version));
 }
 
 /// The head of one attempt. HTTP/2 carries the name that was called in `:authority`, HTTP/1.1 in `Host`.

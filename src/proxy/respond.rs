@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use super::headers::strip_hop_by_hop;
 use crate::route::NoRoute;
 use crate::upstream::ConnectError;
 use crate::wasm::{LocalResponse, Stop};
@@ -33,6 +34,11 @@ pub(super) enum Failure {
         "service `{0}` has instances, but none in the subset that the route asks for, and the route has no fallback"
     )]
     NoSubset(String),
+    /// An endpoint led the call back to this proxy.
+    #[error(
+        "the call for service `{0}` came back to the proxy that had sent it on: an instance of it is registered at the address of a proxy; register the address where the service itself listens"
+    )]
+    Loop(String),
     /// Every endpoint was tried.
     #[error(
         "service `{service}` is registered, but none of its instances can be connected to{detail}; see that they run and that the proxy can reach them"
@@ -95,6 +101,7 @@ impl Failure {
             Failure::NotReady(_) => "not_ready",
             Failure::NoInstances(_) => "no_instances",
             Failure::NoSubset(_) => "no_subset",
+            Failure::Loop(_) => "loop",
             Failure::Unreachable { .. } => "unreachable",
             Failure::Refused(_) => "refused",
             Failure::ConnectionLost { .. } => "connection_lost",
@@ -121,6 +128,7 @@ impl Failure {
             Failure::NotReady(_) | Failure::NoInstances(_) | Failure::NoSubset(_) | Failure::Refused(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
+            Failure::Loop(_) => (StatusCode::LOOP_DETECTED, Code::Unavailable),
             Failure::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
             Failure::ConnectionLost { .. } => (StatusCode::BAD_GATEWAY, Code::Unavailable),
             Failure::Reset(_, reason) => (StatusCode::BAD_GATEWAY, code_of_reset(*reason)),
@@ -149,6 +157,11 @@ impl Failure {
         (response, text)
     }
 
+    /// What ends a gRPC response that had begun.
+    pub(super) fn trailers(&self) -> HeaderMap {
+        trailers(self.codes().1, &self.to_string())
+    }
+
     /// Every endpoint was tried; `reveal` adds which one failed last, and how.
     pub(super) fn unreachable(service: &str, label: &str, error: &Arc<ConnectError>, reveal: bool) -> Failure {
         let detail = if reveal { format!(" (last tried {label}: {error})") } else { String::new() };
@@ -161,6 +174,7 @@ pub(super) fn local(answer: LocalResponse, grpc: bool) -> (Response<()>, Bytes) 
     let LocalResponse { status, headers, body, grpc_status, details } = answer;
     let mut response = Response::new(());
     *response.headers_mut() = headers;
+    strip_hop_by_hop(response.headers_mut());
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if grpc {
         let text = String::from_utf8_lossy(if body.is_empty() { details.as_bytes() } else { &body }).into_owned();
@@ -179,6 +193,16 @@ pub(super) fn local(answer: LocalResponse, grpc: bool) -> (Response<()>, Bytes) 
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
     (response, body)
+}
+
+/// The same when the head of a response is gone already.
+pub(super) fn local_trailers(answer: LocalResponse) -> HeaderMap {
+    let said = local(answer, true).0;
+    let status = [GRPC_STATUS, GRPC_MESSAGE].into_iter().filter_map(|name| {
+        let value = said.headers().get(&name)?.clone();
+        Some((name, value))
+    });
+    status.collect()
 }
 
 /// The gRPC status for an HTTP one: gRPC's document "HTTP to gRPC Status Code Mapping".

@@ -5,19 +5,22 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::config;
+use super::headers::Via;
 use super::stats::{ServiceStats, add};
 use crate::balance::{Balance, Balancer, Call, NoPick, Outcome, Picker, Policy};
 use crate::route::Subset;
 use crate::table::{Endpoint, EndpointId, Endpoints, Slot};
-use crate::wasm::Bound;
+use crate::wasm::{Bound, Callout, Reply};
 
 /// One worker's view of one service.
 pub(super) struct Service {
     pub(super) slot: Arc<Slot>,
     pub(super) settings: config::Service,
     pub(super) stats: Arc<ServiceStats>,
+    pub(super) via: Via,
     /// The module that picks, if one does.
     policy: RefCell<Option<Arc<Bound>>>,
     seed: u64,
@@ -29,6 +32,14 @@ struct View {
     all: Choice,
     /// By the subset's place in the router; another router may have another one there.
     subsets: HashMap<usize, (Subset, Choice)>,
+}
+
+impl View {
+    /// What picks among all endpoints, and what picks among those of subsets, with their places.
+    fn choices(&mut self) -> impl Iterator<Item = (Option<usize>, &mut Choice)> {
+        let subsets = self.subsets.iter_mut().map(|(place, (_, choice))| (Some(*place), choice));
+        std::iter::once((None, &mut self.all)).chain(subsets)
+    }
 }
 
 /// Endpoints as this worker has them: a call counts itself here, and not where all workers would meet.
@@ -79,12 +90,13 @@ impl Service {
         settings: config::Service,
         policy: Option<Arc<Bound>>,
         stats: Arc<ServiceStats>,
+        via: Via,
         seed: u64,
     ) -> Self {
         let picker = picker(&settings, policy.as_ref(), seed);
         let view = View { all: Choice { endpoints: Rc::default(), picker }, subsets: HashMap::new() };
         let (policy, seen, view) = (RefCell::new(policy), Cell::new(0), RefCell::new(view));
-        let service = Service { slot, settings, stats, policy, seed, seen, view };
+        let service = Service { slot, settings, stats, via, policy, seed, seen, view };
         service.refresh();
         service
     }
@@ -144,6 +156,27 @@ impl Service {
             && let Ok(at) = choice.endpoints.0.binary_search_by_key(&picked.id, |e| e.id)
         {
             choice.picker.result(u32::try_from(at).unwrap_or(u32::MAX), outcome);
+        }
+    }
+
+    /// How often a module that picks wants to be called.
+    pub(super) fn period(&self) -> Option<Duration> {
+        self.view.borrow_mut().choices().filter_map(|(_, choice)| choice.picker.period()).min()
+    }
+
+    /// Calls it, and gives the calls that it wants made, each with the place of what is to hear the answer.
+    pub(super) fn tick(&self) -> Vec<(Option<usize>, Callout)> {
+        let mut view = self.view.borrow_mut();
+        let ticked = view
+            .choices()
+            .flat_map(|(place, choice)| choice.picker.tick().into_iter().map(move |callout| (place, callout)));
+        ticked.collect()
+    }
+
+    /// Says what came of such a call.
+    pub(super) fn reply(&self, place: Option<usize>, callout: &Callout, reply: Option<Reply>) {
+        if let Some((_, choice)) = self.view.borrow_mut().choices().find(|(at, _)| *at == place) {
+            choice.picker.reply(callout, reply);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::telemetry::{Distribution, Families, Histogram, names};
 
 /// How an exchange ended, as its metric label says it. The first is the usual one.
-pub(super) const OUTCOMES: [&str; 17] = [
+pub(super) const OUTCOMES: [&str; 18] = [
     "answered",
     "cancelled",
     "stalled",
@@ -19,6 +19,7 @@ pub(super) const OUTCOMES: [&str; 17] = [
     "not_ready",
     "no_instances",
     "no_subset",
+    "loop",
     "unreachable",
     "refused",
     "connection_lost",

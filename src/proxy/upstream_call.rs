@@ -18,6 +18,7 @@ use super::service::{MOST_TRIED, NotThere, Nothing, Picked, Service};
 use super::stats::add;
 use super::worker::Worker;
 use crate::balance::Call;
+use crate::registry::Protocol;
 use crate::route::{Fallback, SubsetChoice};
 use crate::table::EndpointId;
 use crate::upstream::ConnectError;
@@ -87,7 +88,7 @@ pub(super) async fn run(
             Err(Setback::Connect(error)) => {
                 tried[count] = picked.id;
                 count += 1;
-                target.unreachable(&picked, &error)
+                target.unreachable(&picked, &error, record.grpc)
             }
         };
         if !body.can_rewind() {
@@ -135,11 +136,20 @@ impl Target<'_> {
     }
 
     /// A connect failed: the endpoint is left out from now on, and the caller learns of it if there is no other.
-    fn unreachable(&self, picked: &Picked, error: &Arc<ConnectError>) -> Failure {
+    fn unreachable(&self, picked: &Picked, error: &Arc<ConnectError>, grpc: bool) -> Failure {
         let Service { slot, settings, .. } = &**self.service;
         tracing::debug!(service = %slot.service(), endpoint = %picked.label, %error, "cannot connect");
         failed(self.service, self.settings, picked, false);
-        self.worker.trials.borrow_mut().connect_failed(picked, slot, &settings.upstream);
+        let known = settings.upstream.protocol.or(picked.protocol()).or(picked.state.detected());
+        let may_be_web = matches!(**error, ConnectError::Http1 | ConnectError::Closed);
+        match known {
+            // Nobody said that it takes gRPC, and to HTTP/2 web servers answer so: for other calls it may be right.
+            None | Some(Protocol::Http1) if may_be_web => picked.state.set_detected(Protocol::Http1),
+            known => {
+                let tried = known.or(grpc.then_some(Protocol::Http2));
+                self.worker.trials.borrow_mut().connect_failed(picked, slot, &settings.upstream, tried);
+            }
+        }
         Failure::unreachable(slot.service(), &picked.label, error, self.settings.config.reveal_addresses)
     }
 

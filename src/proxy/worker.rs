@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::acceptor::Accepted;
 use super::body::RequestBody;
-use super::filters::Filters;
+use super::filters::{self, Filters};
+use super::headers::Via;
 use super::respond::Failure;
 use super::service::Service;
 use super::stats::{ServiceStats, Stats};
@@ -39,7 +41,11 @@ pub(super) struct Worker {
     pub(super) trials: RefCell<Trials>,
     pub(super) unknown: Arc<ServiceStats>,
     stats: Stats,
+    /// Turns names of services into numbers that are the same in each worker, and in no other process.
+    ids: RandomState,
     seed: u64,
+    /// For tasks that go on as long as it does.
+    itself: RefCell<Weak<Worker>>,
 }
 
 /// The settings as this worker has them: an exchange counts itself here, and not where all workers would meet.
@@ -64,7 +70,7 @@ pub(super) struct Orders {
 }
 
 impl Worker {
-    pub(super) fn new(index: usize, table: Table, settings: Arc<Settings>, stats: Stats) -> Self {
+    pub(super) fn new(index: usize, table: Table, settings: Arc<Settings>, stats: Stats, ids: RandomState) -> Self {
         Worker {
             index,
             table,
@@ -74,7 +80,9 @@ impl Worker {
             trials: RefCell::default(),
             unknown: stats.service(index, &names::UNKNOWN_SERVICE.into()),
             stats,
+            ids,
             seed: fastrand::u64(..),
+            itself: RefCell::default(),
         }
     }
 
@@ -82,6 +90,7 @@ impl Worker {
     pub(super) async fn run(self, orders: Orders) {
         let Orders { mut accepted, mut settings, mut phase } = orders;
         let worker = Rc::new(self);
+        worker.itself.replace(Rc::downgrade(&worker));
         // Filters belong to the thread that they run on, and call services through its worker.
         let begin = worker.settings().settings.clone();
         worker.take_over_settings(begin);
@@ -152,8 +161,12 @@ impl Worker {
         let settings = current.services.of(name).clone();
         let policy = policy(&current, &settings);
         let stats = self.stats.service(self.index, slot.service());
+        let via = Via::new(self.ids.hash_one(&**slot.service()));
         let seed = self.seed.wrapping_add(self.index as u64);
-        let service = Rc::new(Service::new(slot, settings, policy, stats, seed));
+        let service = Rc::new(Service::new(slot, settings, policy, stats, via, seed));
+        if matches!(service.settings.balance, Balance::Module(_)) {
+            tokio::task::spawn_local(filters::keep_ticking(Rc::downgrade(&service), self.itself.borrow().clone()));
+        }
         self.services.borrow_mut().insert(service.slot.service().clone(), service.clone());
         Ok(service)
     }

@@ -65,6 +65,16 @@ impl Centre {
     /// The value of a key, at first and whenever it changes; none when it is not there. The stream never ends; while etcd
     /// is away it waits, and then goes on with what is there. A slow reader misses what was in between, never the last.
     /// Dropping `next` loses nothing.
+    ///
+    /// ```no_run
+    /// # use futures_util::StreamExt;
+    /// # async fn example(registry: waypost::registry::Registry) {
+    /// let mut limits = registry.centre().watch("/config/limit");
+    /// while let Some(limit) = limits.next().await {
+    ///     println!("the limit is {:?}", limit.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+    /// }
+    /// # }
+    /// ```
     pub fn watch(&self, key: &str) -> Pin<Box<dyn Stream<Item = Option<Vec<u8>>> + Send>> {
         let values = self.follow(key, false);
         Box::pin(values.map(|values| values.into_values().next()))

@@ -15,7 +15,7 @@ impl Closing {
     /// Waits until the end is announced; for ever if nobody can announce it any longer. Cancel-safe.
     pub(super) async fn closed(&mut self) {
         if self.told.wait_for(|closed| *closed).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -33,6 +33,15 @@ impl Elections {
 
     /// Stands for election with a value, and waits until elected.
     ///
+    /// ```no_run
+    /// # async fn example(registry: waypost::registry::Registry) -> Result<(), waypost::registry::Error> {
+    /// let leadership = registry.elections().campaign("scheduler", "host-7").await?;
+    /// println!("leading with the fencing token {}", leadership.token()?);
+    /// println!("no longer: {}", leadership.lost().await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Lost`] if the candidacy was lost, [`Error::Invalid`] for a name that is none, and those of etcd. Cancelled,

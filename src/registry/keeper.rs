@@ -212,6 +212,10 @@ impl Keeper {
         let sent = Instant::now();
         let lease = self.client.grant(self.ttl).await?;
         self.leases.push(lease);
+        // What is older than this many outages has long ended.
+        if self.leases.len() > 16 {
+            self.leases.remove(0);
+        }
         (self.renewed, self.lives) = (sent, true);
         Ok(())
     }

@@ -41,6 +41,17 @@ impl Leases {
     /// Renews a lease at once, and then every third of its time to live until what is returned is dropped. It is not
     /// revoked then.
     ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(registry: waypost::registry::Registry) -> Result<(), waypost::registry::Error> {
+    /// let leases = registry.leases();
+    /// let lease = leases.keep_alive(leases.grant(Duration::from_secs(10)).await?).await?;
+    /// registry.client().put(b"/mine", b"value", lease.id()).await?;
+    /// println!("lost: {}", lease.lost().await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Lost`] if there is no such lease, and those of etcd. Cancel-safe.

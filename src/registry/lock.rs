@@ -15,12 +15,15 @@ use super::contender::Contender;
 use super::{Error, Loss, Registry};
 use crate::etcd::KeyValue;
 
+/// When each place, by key and token, was seen first.
+type Seen = HashMap<(Vec<u8>, i64), Moment>;
+
 /// Takes locks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Locks {
     registry: Registry,
     ttl: Duration,
-    seen: Arc<Mutex<HashMap<(Vec<u8>, i64), Moment>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Locks {

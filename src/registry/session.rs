@@ -48,11 +48,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The loss, if it is lost, by the clock too.
+    /// The loss, if it is lost, by the clock too. What was told once stays so, though the cluster may have been late.
     pub(super) fn loss(&self) -> Option<Loss> {
-        let deadline = Moment::from_nanos(self.deadline.load(Ordering::Acquire));
-        let known = *self.loss.borrow();
-        known.or_else(|| (Moment::now() >= deadline).then_some(Loss::Expired(self.ttl)))
+        if Moment::now() >= Moment::from_nanos(self.deadline.load(Ordering::Acquire)) {
+            self.lose(Loss::Expired(self.ttl));
+        }
+        *self.loss.borrow()
     }
 
     /// Notes a loss. The first one stays.

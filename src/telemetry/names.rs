@@ -49,6 +49,8 @@ pub const SERVICE_PANIC: &str = "waypost_service_panic";
 pub const HEALTH_TRANSITIONS: &str = "waypost_health_transitions";
 /// Probes, counter. Label: `result` (`good`, `bad`, or `nothing` if the endpoint was just ending its connections).
 pub const PROBES: &str = "waypost_probes";
+/// Probes that are due and wait because as many as may be are under way, gauge. Label: `limit` (`service`, `all`).
+pub const PROBES_OVERDUE: &str = "waypost_probes_overdue";
 /// Tries after the first, counter. Label: `service`.
 pub const RETRIES: &str = "waypost_retries";
 /// Pickers brought up to date because their service changed, counter, counted per worker. Label: `service`.

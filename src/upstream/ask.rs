@@ -81,13 +81,10 @@ fn broken(error: &h2::Error) -> AskError {
             AskError::Http(format!("it reset the stream: {reason}"))
         }
         Some(reason) if error.is_remote() => AskError::Http(format!("it ended the connection: {reason}")),
-        Some(_) => AskError::Http(NOT_HTTP2.to_owned()),
+        Some(reason) => AskError::Http(format!("it breaks the rules of HTTP/2: {reason}")),
         None => AskError::Http(format!("the connection was lost: {error}")),
     }
 }
-
-const NOT_HTTP2: &str = "it answers with something that is not HTTP/2; if it speaks HTTP/1.1, say so in its registration or \
-                         with `protocol: http1`";
 
 async fn over_http1(
     endpoint: &Endpoint,

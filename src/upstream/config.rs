@@ -15,7 +15,8 @@ pub struct Config {
     pub protocol: Option<Protocol>,
     /// How to speak TLS. Unset: only to endpoints whose registration asks for it, trusting the system's authorities.
     pub tls: Option<Tls>,
-    /// From the first packet to a usable connection, name look-up and TLS included. 1 s; 10 ms to 5 min.
+    /// From the first packet to a usable connection: name look-up, TLS and, over HTTP/2, the endpoint's SETTINGS
+    /// included. 1 s; 10 ms to 5 min.
     pub connect_timeout: Duration,
     /// Most connections at a time. A further HTTP/2 connection is made when all are full. 256; 1 to 65,535.
     pub max_connections: u32,

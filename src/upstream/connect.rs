@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -38,9 +39,25 @@ pub enum ConnectError {
     /// The host of the registration cannot stand in a certificate; set `tls.server_name`.
     #[error("`{0}` cannot be checked against a certificate; set `tls.server_name` for this service")]
     ServerName(String),
-    /// The endpoint answered the HTTP handshake with something else.
+    /// The HTTP handshake broke off.
     #[error("HTTP handshake failed: {0}")]
     Http(String),
+    /// It took the connection, and then no HTTP/2 SETTINGS came in what was left of `connect_timeout`.
+    #[error(
+        "it accepts connections, but sends no HTTP/2 SETTINGS within {0:?}; see that it is not stuck, and that it speaks HTTP/2"
+    )]
+    Silent(Duration),
+    /// It closed the connection before its HTTP/2 SETTINGS came.
+    #[error(
+        "it closes connections before it sends HTTP/2 SETTINGS; see that it speaks HTTP/2, and without TLS unless its registration asks for it"
+    )]
+    Closed,
+    /// It answered HTTP/2 with HTTP/1.
+    #[error("it answers in HTTP/1.1 and not in HTTP/2; say so in its registration or with `protocol: http1`")]
+    Http1,
+    /// It answered HTTP/2 with something else.
+    #[error("it answers with something that is not HTTP/2; {0}")]
+    NotHttp2(&'static str),
     /// The task that connected was ended.
     #[error("the connection attempt was given up")]
     Abandoned,
@@ -48,9 +65,32 @@ pub enum ConnectError {
 
 /// A connection's bytes, plain or by TLS.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) struct Stream {
+    pub(super) io: Io,
+    /// Who wants to know how it begins what it says.
+    listener: Option<oneshot::Sender<Beginning>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The first bytes that came from an endpoint, zeros after them.
+pub(super) type Beginning = [u8; 8];
+
+impl Stream {
+    fn new(io: Io) -> Self {
+        Stream { io, listener: None }
+    }
+
+    /// Tells, once something has been read, how it begins.
+    pub(super) fn beginning(&mut self) -> oneshot::Receiver<Beginning> {
+        let (listener, beginning) = oneshot::channel();
+        self.listener = Some(listener);
+        beginning
+    }
 }
 
 /// Connects within `connect_timeout`, by TLS offering `protocol`, or either if there is none. Cancelling it closes what was opened.
@@ -62,7 +102,7 @@ pub(super) async fn connect(
 ) -> Result<Stream, ConnectError> {
     let steps = async {
         let tcp = tcp(address, config).await?;
-        if wants_tls { tls(tcp, address, protocol, config).await } else { Ok(Stream::Plain(tcp)) }
+        if wants_tls { tls(tcp, address, protocol, config).await } else { Ok(Stream::new(Io::Plain(tcp))) }
     };
     let within = config.connect_timeout;
     tokio::time::timeout(within, steps).await.unwrap_or(Err(ConnectError::Timeout(within)))
@@ -126,23 +166,33 @@ async fn tls(
             .map_err(|_| ConnectError::ServerName(address.host().to_owned()))?,
     };
     let stream = TlsConnector::from(tls.client(protocol)).connect(name, tcp).await.map_err(ConnectError::Tls)?;
-    Ok(Stream::Tls(Box::new(stream)))
+    Ok(Stream::new(Io::Tls(Box::new(stream))))
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = match &mut this.io {
+            Io::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Io::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        };
+        if let (Some(_), Some(new @ [_, ..])) = (&this.listener, buf.filled().get(before..)) {
+            let mut beginning = Beginning::default();
+            let length = new.len().min(beginning.len());
+            beginning[..length].copy_from_slice(&new[..length]);
+            // Whoever wanted to know may have given up.
+            let _ = this.listener.take().map(|listener| listener.send(beginning));
         }
+        read
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Stream::Tls(s) => Pin::new(s).poll_write(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Io::Tls(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
@@ -151,30 +201,30 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Stream::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().io {
+            Io::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Io::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(s) => s.is_write_vectored(),
-            Stream::Tls(s) => s.is_write_vectored(),
+        match &self.io {
+            Io::Plain(s) => s.is_write_vectored(),
+            Io::Tls(s) => s.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_flush(cx),
-            Stream::Tls(s) => Pin::new(s).poll_flush(cx),
+        match &mut self.get_mut().io {
+            Io::Plain(s) => Pin::new(s).poll_flush(cx),
+            Io::Tls(s) => Pin::new(s).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
+        match &mut self.get_mut().io {
+            Io::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Io::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connect::{Stream, connect};
+use super::connect::{Io, connect};
 use super::{Config, ConnectError};
 use crate::registry::Protocol;
 use crate::table::Endpoint;
@@ -21,9 +21,9 @@ pub async fn detect(endpoint: &Endpoint, config: &Config) -> Result<Protocol, Co
         return Ok(known);
     }
     let mut stream = connect(endpoint.address(), config.wants_tls(endpoint), None, config).await?;
-    let http2 = match &stream {
-        Stream::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
-        Stream::Plain(_) => {
+    let http2 = match &stream.io {
+        Io::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        Io::Plain(_) => {
             let greeting = tokio::time::timeout(config.connect_timeout, async {
                 stream.write_all(PREFACE).await?;
                 let mut header = [0; 9];

@@ -1,18 +1,30 @@
 //! One HTTP/2 connection to an endpoint, shared by many calls.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use http::Request;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Stream, connect};
 use super::{Config, ConnectError};
 use crate::registry::{Address, Protocol};
+
+/// How many streams may be opened as long as no SETTINGS have come: a number that they cannot set, for theirs have 32
+/// bits, and those that set none permit `usize::MAX`.
+const NOT_GREETED: usize = usize::MAX - 1;
+
+const IS_TLS: &str = "it is TLS: say so in its registration or with `tls`";
+const MAY_BE_HTTP1: &str = "if it speaks HTTP/1.1, say so in its registration or with `protocol: http1`";
+
+type Greeted = (SendRequest<Bytes>, Connection<Stream, Bytes>);
 
 /// A handle on one HTTP/2 connection. When all handles and streams are gone, the connection ends gracefully.
 #[derive(Clone)]
@@ -40,11 +52,31 @@ impl Drop for StreamPermit {
 }
 
 impl Http2 {
-    /// Connects, and drives the connection in a task of its own. Must run in a tokio runtime.
+    /// Connects, and drives the connection in a task of its own. It counts as made only when the endpoint's SETTINGS
+    /// have come, within `connect_timeout` of the start: who accepts connections need not speak HTTP/2, or answer at
+    /// all. Must run in a tokio runtime.
     pub(super) async fn open(address: &Address, tls: bool, config: &Config) -> Result<Http2, ConnectError> {
-        let stream = connect(address, tls, Some(Protocol::Http2), config).await?;
+        let by = Instant::now() + config.connect_timeout;
+        let mut stream = connect(address, tls, Some(Protocol::Http2), config).await?;
+        let mut beginning = stream.beginning();
+        let greeted = timeout_at(by, Http2::greet(stream, config)).await;
+        let (send, connection) = match (greeted, beginning.try_recv().ok()) {
+            (Ok(Ok(made)), _) => made,
+            (_, Some([b'H', b'T', b'T', b'P', b'/', b'1', ..])) => return Err(ConnectError::Http1),
+            (_, Some([0x15, 3, ..])) => return Err(ConnectError::NotHttp2(IS_TLS)),
+            (Ok(Err(failed)), _) => return Err(failed),
+            (Err(_), _) => return Err(ConnectError::Silent(config.connect_timeout)),
+        };
+        let shared = Arc::new(Shared::default());
+        tokio::spawn(drive(connection, shared.clone(), config.keep_alive, config.keep_alive_timeout));
+        let max_streams = config.limits.max_streams as usize;
+        Ok(Http2 { send, shared, max_streams, born: Instant::now() })
+    }
+
+    /// Sends our SETTINGS and waits for the endpoint's.
+    async fn greet(stream: Stream, config: &Config) -> Result<Greeted, ConnectError> {
         let limits = &config.limits;
-        let (send, connection) = h2::client::Builder::new()
+        let (send, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(limits.stream_window)
             .initial_connection_window_size(limits.connection_window)
@@ -56,12 +88,20 @@ impl Http2 {
             .reset_stream_duration(Duration::from_secs(5))
             .max_local_error_reset_streams(None)
             .max_send_buffer_size(limits.stream_window as usize)
+            .initial_max_send_streams(NOT_GREETED)
             .handshake(stream)
             .await
-            .map_err(|error| ConnectError::Http(error.to_string()))?;
-        let shared = Arc::new(Shared::default());
-        tokio::spawn(drive(connection, shared.clone(), config.keep_alive, config.keep_alive_timeout));
-        Ok(Http2 { send, shared, max_streams: limits.max_streams as usize, born: Instant::now() })
+            .map_err(|error| not_greeted(&error))?;
+        let ended = poll_fn(|cx| {
+            let ended = Pin::new(&mut connection).poll(cx);
+            // An end that comes with the SETTINGS is found again by the first who uses the connection.
+            if send.current_max_send_streams() == NOT_GREETED { ended.map(Some) } else { Poll::Ready(None) }
+        });
+        match ended.await {
+            None => Ok((send, connection)),
+            Some(Ok(())) => Err(ConnectError::Closed),
+            Some(Err(error)) => Err(not_greeted(&error)),
+        }
     }
 
     /// Whether another stream fits, by our limit and the endpoint's.
@@ -112,6 +152,15 @@ impl Http2 {
                 Err(error)
             }
         }
+    }
+}
+
+/// Why no SETTINGS came.
+fn not_greeted(error: &h2::Error) -> ConnectError {
+    match error.reason() {
+        Some(reason) if error.is_remote() => ConnectError::Http(format!("it ended the connection: {reason}")),
+        Some(_) => ConnectError::NotHttp2(MAY_BE_HTTP1),
+        None => ConnectError::Closed,
     }
 }
 

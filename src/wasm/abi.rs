@@ -20,6 +20,8 @@ mod wasi;
 
 use wasmtime::Linker;
 
+#[cfg(test)]
+pub(super) use maps::encode_pairs;
 pub(super) use metrics::{GuestMetrics, Metrics};
 pub(super) use shared::SharedData;
 pub(super) use wasi::Exit;

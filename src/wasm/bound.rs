@@ -8,8 +8,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::catalog::Telemetry;
+use super::fault::Fault;
 use super::module::{Consequence, Module};
-use super::vm::{Fault, Vm};
+use super::vm::Vm;
 use crate::telemetry::Rarely;
 
 /// Between two messages that the same instance fails.
@@ -53,8 +54,6 @@ impl Bound {
 pub struct Live {
     bound: Arc<Bound>,
     state: State,
-    /// Counts the instances that there have been.
-    generation: u64,
     complaint: Rarely,
 }
 
@@ -72,17 +71,12 @@ impl Live {
             Some(vm) => State::Up(Box::new(vm)),
             None => make(&bound),
         };
-        Live { bound, state, generation: 1, complaint: Rarely::new(SAY_EVERY) }
+        Live { bound, state, complaint: Rarely::new(SAY_EVERY) }
     }
 
     /// What it is an instance of.
     pub fn bound(&self) -> &Arc<Bound> {
         &self.bound
-    }
-
-    /// Counts the instances that there have been: what was told to one the next does not know.
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// The instance; none while there is none.
@@ -100,7 +94,6 @@ impl Live {
         match &mut self.state {
             State::Making(made) => match made.try_recv() {
                 Ok(Ok(vm)) => {
-                    self.generation += 1;
                     self.state = State::Up(Box::new(vm));
                     tracing::info!(module = %self.bound.module.name(), "the module has been started");
                 }

@@ -319,7 +319,7 @@ impl Inner {
     }
 
     /// The module with this configuration: as it is in force, or made and tried out.
-    fn bind(&self, module: &Arc<Module>, used: &Use) -> Result<Arc<Bound>, super::vm::Fault> {
+    fn bind(&self, module: &Arc<Module>, used: &Use) -> Result<Arc<Bound>, super::fault::Fault> {
         if let Some(bound) = self.lock().bounds.get(used).filter(|bound| Arc::ptr_eq(bound.module(), module)) {
             return Ok(bound.clone());
         }

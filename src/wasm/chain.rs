@@ -2,109 +2,18 @@
 //! its response. Everything here belongs to one thread.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::bound::{Bound, Live};
-use super::exchange::{Direction, Exchange, Shared};
-use super::host::{Callout, Reply};
-use super::vm::{Fault, Vm};
+use super::exchange::{Asked, Direction, Exchange, Shared};
+use super::fault::Fault;
+use super::filter::Filter;
+use super::vm::Vm;
 use crate::route::OnError;
-
-/// Makes a call that a module wants made; `None` for no answer.
-pub type CallOut = Rc<dyn Fn(&Callout) -> std::pin::Pin<Box<dyn Future<Output = Option<Reply>>>>>;
-
-/// The shortest time between two ticks.
-const SHORTEST_TICK: Duration = Duration::from_millis(10);
-
-/// One filter of one worker. It must be made and used in a runtime that takes local tasks.
-pub struct Filter {
-    live: RefCell<Live>,
-    on_error: OnError,
-    call_out: CallOut,
-    ticking: RefCell<Option<Ticking>>,
-}
-
-/// Ends its task when dropped.
-struct Ticking {
-    period: Duration,
-    task: AbortHandle,
-}
-
-impl Drop for Ticking {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Filter {
-    /// Takes over an instance.
-    pub fn new(bound: Arc<Bound>, on_error: OnError, call_out: CallOut) -> Rc<Self> {
-        let filter = Filter { live: RefCell::new(Live::new(bound)), on_error, call_out, ticking: RefCell::default() };
-        let filter = Rc::new(filter);
-        filter.with(|_| Ok(()));
-        filter
-    }
-
-    /// What it is an instance of.
-    pub fn bound(&self) -> Arc<Bound> {
-        self.live.borrow().bound().clone()
-    }
-
-    /// Asks the instance something. `None` if there is none, or it failed.
-    fn with<T>(self: &Rc<Self>, ask: impl FnOnce(&mut Vm) -> Result<T, Fault>) -> Option<T> {
-        let mut live = self.live.borrow_mut();
-        let vm = live.vm()?;
-        let answer = ask(vm);
-        let (callouts, period) = (vm.callouts(), vm.period());
-        let answer = answer.map_err(|fault| live.failed(&fault)).ok();
-        drop(live);
-        for callout in callouts {
-            self.call(callout);
-        }
-        self.keep_ticking(period);
-        answer
-    }
-
-    /// Makes a call, and says what came of it to the instance that wanted it.
-    fn call(self: &Rc<Self>, callout: Callout) {
-        let generation = self.live.borrow().generation();
-        let filter = Rc::downgrade(self);
-        let reply = (self.call_out)(&callout);
-        tokio::task::spawn_local(async move {
-            let reply = reply.await;
-            if let Some(filter) = filter.upgrade().filter(|filter| filter.live.borrow().generation() == generation) {
-                filter.with(|vm| vm.reply(&callout, reply));
-            }
-        });
-    }
-
-    fn keep_ticking(self: &Rc<Self>, period: Option<Duration>) {
-        let mut ticking = self.ticking.borrow_mut();
-        if ticking.as_ref().map(|ticking| ticking.period) == period {
-            return;
-        }
-        *ticking = period.map(|period| {
-            let task = tokio::task::spawn_local(tick(Rc::downgrade(self), period.max(SHORTEST_TICK))).abort_handle();
-            Ticking { period, task }
-        });
-    }
-}
-
-async fn tick(filter: Weak<Filter>, period: Duration) {
-    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(filter) = filter.upgrade() else { return };
-        filter.with(Vm::tick);
-    }
-}
 
 /// Why an exchange does not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,7 +31,7 @@ pub enum Stop {
     #[error("filter `{0}` held the call for longer than it may (wasm.pause_timeout)")]
     Held(Arc<str>),
     /// A filter wanted more of a body than may be kept.
-    #[error("filter `{0}` waits for more of the body than is kept (wasm.buffer_limit)")]
+    #[error("filter `{0}` waits for more of the body, or makes more of it, than is kept (wasm.buffer_limit)")]
     TooLarge(Arc<str>),
 }
 
@@ -138,15 +47,16 @@ pub struct Chain {
 
 struct Link {
     filter: Rc<Filter>,
-    context: u32,
-    generation: u64,
+    on_error: OnError,
+    /// The instance, and the context that the exchange has in it.
+    asked: Asked,
     /// It failed, and the exchange goes on without it.
     skipped: Cell<bool>,
     /// It has seen the request: only then is it shown the response.
     started: Cell<bool>,
-    /// What it holds of bodies, by direction, and whether it does.
+    /// What it holds of bodies, by direction, and since when.
     held: [RefCell<BytesMut>; 2],
-    holds: [Cell<bool>; 2],
+    holds: [Cell<Option<Instant>>; 2],
 }
 
 impl Chain {
@@ -186,20 +96,19 @@ impl Chain {
     /// # Errors
     ///
     /// If one does not work and must.
-    pub fn join(&self, filters: &[Rc<Filter>]) -> Result<(), Stop> {
-        for filter in filters {
-            let opened = filter.with(|vm| vm.open(&self.shared));
-            let Some(context) = opened else {
-                match filter.on_error {
+    pub fn join(&self, filters: &[(Rc<Filter>, OnError)]) -> Result<(), Stop> {
+        for (filter, on_error) in filters {
+            let opened = filter.with(|vm| Ok(Asked { instance: vm.id(), context: vm.open(&self.shared)? }));
+            let Some(asked) = opened else {
+                match on_error {
                     OnError::Skip => continue,
                     OnError::Deny => return Err(Stop::Failed(filter.name())),
                 }
             };
-            let generation = filter.live.borrow().generation();
             self.links.borrow_mut().push(Link {
                 filter: filter.clone(),
-                context,
-                generation,
+                on_error: *on_error,
+                asked,
                 skipped: Cell::new(false),
                 started: Cell::new(false),
                 held: Default::default(),
@@ -250,21 +159,30 @@ impl Chain {
 
     /// Whether a filter holds a part of a body.
     pub fn holds(&self, direction: Direction) -> bool {
-        self.links.borrow().iter().any(|link| link.holds[direction as usize].get())
+        self.links.borrow().iter().any(|link| link.holds(direction).is_some())
     }
 
-    /// Waits until the filter that holds a part of a body lets it go, and gives what comes out. Cancellation-safe.
+    /// Waits until a filter that holds a part of a body lets it go, and gives what comes out. `end` is whether the first
+    /// that holds one has all of the body. Cancellation-safe.
     ///
     /// # Errors
     ///
     /// If the exchange does not go on.
     pub async fn released(&self, direction: Direction, end: bool) -> Result<Option<Bytes>, Stop> {
-        let place = self.order(direction).position(|at| self.links.borrow()[at].holds[direction as usize].get());
-        let Some(place) = place else { return Ok(None) };
-        let at = self.order(direction).nth(place).unwrap_or_default();
-        self.resumed(at, direction).await?;
-        let held = self.links.borrow()[at].release(direction);
-        self.pass(direction, place + 1, held, end).await
+        loop {
+            let (mut first, mut by) = (true, None);
+            for (place, at) in self.order(direction).enumerate() {
+                let Some(since) = self.links.borrow()[at].holds(direction) else { continue };
+                if self.lets_go(at, direction, since)? {
+                    let held = self.links.borrow()[at].release(direction);
+                    return self.pass(direction, place + 1, held, end && first).await;
+                }
+                first = false;
+                by = Some(by.map_or(since, |by: Instant| by.min(since)));
+            }
+            let Some(by) = by else { return Ok(None) };
+            self.woken(direction, by).await;
+        }
     }
 
     /// Shows the filters the trailers, which are in the exchange. What a filter held comes out before them.
@@ -281,12 +199,9 @@ impl Chain {
                 self.resumed(at, direction).await?;
             }
             let shown = self.take_body(direction);
-            let holds = self.links.borrow()[at].holds[direction as usize].get();
-            if holds {
-                drop(self.links.borrow()[at].release(direction));
-                if let Some(data) = self.pass(direction, place + 1, shown.freeze(), false).await? {
-                    out.extend_from_slice(&data);
-                }
+            drop(self.links.borrow()[at].release(direction));
+            if let Some(data) = self.pass(direction, place + 1, shown.freeze(), false).await? {
+                out.extend_from_slice(&data);
             }
         }
         Ok(out.freeze())
@@ -304,6 +219,9 @@ impl Chain {
     async fn pass(&self, direction: Direction, from: usize, data: Bytes, end: bool) -> Result<Option<Bytes>, Stop> {
         let mut data = data;
         for at in self.order(direction).skip(from) {
+            if data.is_empty() && !end {
+                break;
+            }
             let mut whole = self.links.borrow()[at].peek(direction);
             whole.extend_from_slice(&data);
             let size = whole.len();
@@ -313,9 +231,9 @@ impl Chain {
             let paused = paused?;
             let links = self.links.borrow();
             let link = &links[at];
-            let resumed = paused && std::mem::take(&mut self.shared.lock().resumed[direction as usize]);
-            link.holds[direction as usize].set(paused && !resumed);
-            if paused && !resumed {
+            let place = &link.holds[direction as usize];
+            if paused && !self.shared.lock().take_resumed(direction, link.asked) {
+                place.set(place.get().or_else(|| Some(Instant::now())));
                 let too_large = shown.len() > self.buffer_limit;
                 *link.held[direction as usize].borrow_mut() = shown;
                 if too_large {
@@ -323,6 +241,7 @@ impl Chain {
                 }
                 return Ok(None);
             }
+            place.set(None);
             data = shown.freeze();
         }
         Ok(Some(data))
@@ -356,9 +275,9 @@ impl Chain {
         if link.skipped.get() || !link.started.get() {
             return Ok(false);
         }
-        self.shared.lock().resumed[direction as usize] = false;
+        self.shared.lock().take_resumed(direction, link.asked);
         let answer = match link.is_alive() {
-            true => link.filter.with(|vm| ask(vm, link.context)),
+            true => link.filter.with(|vm| ask(vm, link.asked.context)),
             false => None,
         };
         self.ended(link)?;
@@ -371,6 +290,9 @@ impl Chain {
     /// Whether the exchange was ended by a filter.
     fn ended(&self, link: &Link) -> Result<(), Stop> {
         let exchange = self.shared.lock();
+        if exchange.too_large {
+            return Err(Stop::TooLarge(link.filter.name()));
+        }
         match (&exchange.local, exchange.closed) {
             (_, true) => Err(Stop::Closed(link.filter.name())),
             (Some(_), false) => Err(Stop::Answered(link.filter.name())),
@@ -380,7 +302,7 @@ impl Chain {
 
     fn lost(&self, link: &Link) -> Result<(), Stop> {
         link.skipped.set(true);
-        match link.filter.on_error {
+        match link.on_error {
             OnError::Skip => Ok(()),
             OnError::Deny => Err(Stop::Failed(link.filter.name())),
         }
@@ -388,41 +310,47 @@ impl Chain {
 
     /// Waits until a filter lets the exchange go on.
     async fn resumed(&self, at: usize, direction: Direction) -> Result<(), Stop> {
-        let by = Instant::now() + self.pause_timeout;
-        loop {
-            {
-                let links = self.links.borrow();
-                let link = &links[at];
-                if std::mem::take(&mut self.shared.lock().resumed[direction as usize]) {
-                    return Ok(());
-                }
-                self.ended(link)?;
-                if !link.is_alive() {
-                    return self.lost(link);
-                }
-                if Instant::now() >= by {
-                    return Err(Stop::Held(link.filter.name()));
-                }
-            }
-            tokio::select! {
-                () = self.shared.woken(direction) => {}
-                () = tokio::time::sleep_until(by) => {}
-            }
+        let since = Instant::now();
+        while !self.lets_go(at, direction, since)? {
+            self.woken(direction, since).await;
         }
+        Ok(())
     }
-}
 
-impl Filter {
-    fn name(&self) -> Arc<str> {
-        self.live.borrow().bound().module().name().clone()
+    /// Whether a filter that has held the exchange since then does so no longer.
+    fn lets_go(&self, at: usize, direction: Direction, since: Instant) -> Result<bool, Stop> {
+        let links = self.links.borrow();
+        let link = &links[at];
+        if self.shared.lock().take_resumed(direction, link.asked) {
+            return Ok(true);
+        }
+        self.ended(link)?;
+        if !link.is_alive() {
+            return self.lost(link).map(|()| true);
+        }
+        if since.elapsed() >= self.pause_timeout {
+            return Err(Stop::Held(link.filter.name()));
+        }
+        Ok(false)
+    }
+
+    /// Waits for a reason to look again, be it that the time is up.
+    async fn woken(&self, direction: Direction, since: Instant) {
+        tokio::select! {
+            () = self.shared.woken(direction) => {}
+            () = tokio::time::sleep_until(since + self.pause_timeout) => {}
+        }
     }
 }
 
 impl Link {
     /// Whether its instance is the one that knows the context.
     fn is_alive(&self) -> bool {
-        let mut live = self.filter.live.borrow_mut();
-        live.vm().is_some() && live.generation() == self.generation
+        self.filter.live.borrow_mut().vm().is_some_and(|vm| vm.id() == self.asked.instance)
+    }
+
+    fn holds(&self, direction: Direction) -> Option<Instant> {
+        self.holds[direction as usize].get()
     }
 
     /// Takes what it holds, to be shown again together with what came.
@@ -431,7 +359,7 @@ impl Link {
     }
 
     fn release(&self, direction: Direction) -> Bytes {
-        self.holds[direction as usize].set(false);
+        self.holds[direction as usize].set(None);
         self.peek(direction).freeze()
     }
 }
@@ -439,7 +367,7 @@ impl Link {
 impl Drop for Chain {
     fn drop(&mut self) {
         for link in self.links.borrow().iter().filter(|link| link.is_alive()) {
-            link.filter.with(|vm| vm.close(link.context));
+            link.filter.with(|vm| vm.close(link.asked.context));
         }
     }
 }

@@ -35,6 +35,12 @@ impl Budget {
         (self.0.as_millis() / TICK.as_millis()) as u64 + 1
     }
 
+    /// What the thread's clock shows as a call begins. Reading it is dear, so that short calls do so only when their time is
+    /// up by the wall clock, and then have as much again.
+    pub(super) fn begin(self) -> Option<Duration> {
+        (self == Budget::START).then(thread_time)
+    }
+
     /// What becomes of a call whose time is up by the wall clock, called again and again. The thread's own clock, which
     /// is dear to read, is asked only now: another program may have had the processor meanwhile. `since` is what it
     /// showed the first time.

@@ -79,8 +79,10 @@ pub struct Exchange {
     pub local: Option<LocalResponse>,
     /// A filter wants the exchange ended without an answer.
     pub closed: bool,
-    /// A filter said to go on, by direction.
-    pub(super) resumed: [bool; 2],
+    /// A filter made more of a body than is kept.
+    pub(super) too_large: bool,
+    /// Who said to go on, by direction. It counts for a pause of its own only: one filter does not end another's.
+    resumed: [Vec<Asked>; 2],
     /// Routing is to be run again.
     pub reroute: bool,
     /// The service that a filter named.
@@ -107,7 +109,8 @@ impl Exchange {
             response_body: BytesMut::new(),
             local: None,
             closed: false,
-            resumed: [false; 2],
+            too_large: false,
+            resumed: Default::default(),
             reroute: false,
             service: None,
             subset: Subset::default(),
@@ -116,6 +119,30 @@ impl Exchange {
             facts,
         }
     }
+}
+
+impl Exchange {
+    /// A filter says to go on.
+    pub(super) fn resume(&mut self, direction: Direction, who: Asked) {
+        let resumed = &mut self.resumed[direction as usize];
+        if !resumed.contains(&who) {
+            resumed.push(who);
+        }
+    }
+
+    /// Whether it did since this was asked last.
+    pub(super) fn take_resumed(&mut self, direction: Direction, who: Asked) -> bool {
+        let resumed = &mut self.resumed[direction as usize];
+        let found = resumed.iter().position(|by| *by == who);
+        found.map(|at| resumed.swap_remove(at)).is_some()
+    }
+}
+
+/// One filter as an exchange meets it: an instance, and the context that the exchange has in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) instance: u64,
+    pub(super) context: u32,
 }
 
 /// An exchange that instances on one thread share. The lock is never contended, and never held while a module runs; it

@@ -43,8 +43,10 @@ impl Env {
 /// A call that a module wants made to a service.
 #[derive(Debug)]
 pub struct Callout {
+    /// The instance that wants it made.
+    pub(super) instance: u64,
     /// Names the call towards the module.
-    pub token: u32,
+    pub(super) token: u32,
     /// The service.
     pub service: String,
     /// What to send, with an absolute URI.
@@ -92,10 +94,14 @@ impl Reply {
 
 /// The host of one instance.
 pub(super) struct Host {
+    /// Tells the instance from all others.
+    pub(super) id: u64,
     pub(super) limits: StoreLimits,
     /// What the call that runs may take, and what the thread's clock showed when that was first asked.
     pub(super) budget: Budget,
     pub(super) since: Option<Duration>,
+    /// The module's allocator trapped while the module was in a function of the host.
+    pub(super) broken: Option<wasmtime::Error>,
     pub(super) memory: Option<Memory>,
     pub(super) allocator: Option<TypedFunc<i32, i32>>,
     pub(super) env: Arc<Env>,
@@ -110,6 +116,8 @@ pub(super) struct Host {
     /// Calls to be made when the module has returned.
     pub(super) callouts: Vec<Callout>,
     pub(super) last_callout: u32,
+    /// Those that were made, or are to be, and have had no reply yet.
+    pub(super) calls_open: usize,
     /// What came of the call that is being answered.
     pub(super) reply: Option<Reply>,
     /// Contexts that the module said it is done with, later than when it was asked.
@@ -125,11 +133,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(env: Arc<Env>, config: Bytes, limits: StoreLimits) -> Self {
+    pub(super) fn new(id: u64, env: Arc<Env>, config: Bytes, limits: StoreLimits) -> Self {
         Host {
+            id,
             limits,
             budget: Budget::START,
             since: None,
+            broken: None,
             memory: None,
             allocator: None,
             env,
@@ -140,6 +150,7 @@ impl Host {
             tick: None,
             callouts: Vec::new(),
             last_callout: 0,
+            calls_open: 0,
             reply: None,
             done: Vec::new(),
             arguments: Bytes::new(),

@@ -83,7 +83,7 @@ pub enum LoadError {
     Kind(String),
     /// It does not start, or refuses its configuration.
     #[error("{0}")]
-    Start(#[from] super::vm::Fault),
+    Start(#[from] super::fault::Fault),
     /// The engine itself is at fault.
     #[error(transparent)]
     Engine(Arc<super::engine::EngineError>),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::vm::{Fault, Vm};
+use super::fault::Fault;
+use super::vm::Vm;
 use crate::registry::Instance;
 use crate::table::{Endpoint, EndpointState, Endpoints};
 

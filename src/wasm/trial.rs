@@ -12,10 +12,11 @@ use super::abi::GuestMetrics;
 use super::config::Config;
 use super::engine::Engine;
 use super::exchange::{Direction, Exchange, Facts, Shared};
+use super::fault::Fault;
 use super::host::Env;
 use super::module::{LoadError, Module};
 use super::policy::{EndpointList, Sample, snapshot};
-use super::vm::{Fault, Vm};
+use super::vm::Vm;
 use crate::registry::{Address, Instance, Protocol};
 use crate::table::{Endpoint, EndpointId, Endpoints, Table};
 use crate::telemetry::Registry;
@@ -101,8 +102,8 @@ fn exchange(vm: &mut Vm) -> Result<(), Fault> {
     shared.lock().response = Some(http::Response::new(()).into_parts().0);
     vm.head(context, Direction::Response, false)?;
     vm.close(context)?;
-    vm.callouts();
-    Ok(())
+    // Nobody is there to answer.
+    vm.callouts().iter().try_for_each(|callout| vm.reply(callout, None))
 }
 
 fn endpoint(n: u16) -> Option<Endpoint> {

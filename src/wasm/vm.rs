@@ -1,17 +1,21 @@
 //! An instance of a module, and all that can be asked of it. Each question has its budget; after a trap or an overrun the
 //! instance is of no use any more, and whoever owns it drops it.
 
-use std::collections::HashSet;
+mod policies;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use wasmtime::{AsContextMut, Instance, Store, StoreLimitsBuilder, Trap, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Instance, Store, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults};
 
 use super::abi::{self, Exit};
 use super::engine::Budget;
 use super::exchange::{Direction, Shared};
+use super::exports::{Exports, Head, export};
+use super::fault::Fault;
 use super::host::{Callout, Host, Reply};
 use super::module::{Kinds, Module};
 
@@ -19,107 +23,21 @@ use super::module::{Kinds, Module};
 const ROOT: u32 = 1;
 /// Elements of a module's tables.
 const TABLE: usize = 100_000;
+/// The most exchanges that are over and that a module may want to be waited for; beyond that it has waited long enough.
+const MOST_UNFINISHED: usize = 1_000;
 /// The next instance's id; 0 is none.
 static IDS: AtomicU64 = AtomicU64::new(1);
-
-/// What went wrong in a module.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Fault {
-    /// It trapped.
-    #[error("`{callback}` trapped: {why}")]
-    Trap {
-        /// What had been called.
-        callback: &'static str,
-        /// As the engine says it.
-        why: String,
-    },
-    /// It took too long.
-    #[error("`{0}` took more processor time than it may")]
-    Time(&'static str),
-    /// It ended itself.
-    #[error("`{callback}`: {exit}")]
-    Exit {
-        /// What had been called.
-        callback: &'static str,
-        /// How.
-        exit: String,
-    },
-    /// It has something of another type than it must.
-    #[error("its export `{0}` is not as it must be: {1}")]
-    Export(&'static str, String),
-    /// It said no.
-    #[error("`{0}` answered that it refuses; its log may say why")]
-    Refused(&'static str),
-    /// It gave no room for what it was to be given.
-    #[error("its allocator gave no room for {0} bytes")]
-    Allocator(usize),
-    /// It answered something that makes no sense.
-    #[error("`{callback}` gave an answer that is not valid: {why}")]
-    Answer {
-        /// What had been called.
-        callback: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl Fault {
-    /// What metrics call it.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Fault::Trap { .. } => "trap",
-            Fault::Time(_) => "time",
-            Fault::Exit { .. } => "exit",
-            Fault::Export(..) => "export",
-            Fault::Refused(_) => "refused",
-            Fault::Allocator(_) => "allocator",
-            Fault::Answer { .. } => "answer",
-        }
-    }
-
-    /// Whether the instance can go on: what it said was wrong, but it works as before.
-    pub fn is_harmless(&self) -> bool {
-        matches!(self, Fault::Answer { .. })
-    }
-}
-
-type Call<P, R = ()> = Option<TypedFunc<P, R>>;
-
-/// A callback on a head: of version 0.1.0 it is not told whether a body follows.
-enum Head {
-    Short(TypedFunc<(i32, i32), i32>),
-    Long(TypedFunc<(i32, i32, i32), i32>),
-}
-
-/// What a module exports, as far as it is called.
-struct Exports {
-    context_create: Call<(i32, i32)>,
-    tick: Call<i32>,
-    done: Call<i32, i32>,
-    log: Call<i32>,
-    delete: Call<i32>,
-    head: [Option<Head>; 2],
-    body: [Call<(i32, i32, i32), i32>; 2],
-    trailers: [Call<(i32, i32), i32>; 2],
-    http_reply: Call<(i32, i32, i32, i32, i32)>,
-    grpc_reply: Call<(i32, i32, i32)>,
-    grpc_close: Call<(i32, i32, i32)>,
-    endpoints: Call<(i32, i32, i32)>,
-    pick: Call<(i32, i64, i64, i32), i32>,
-    result: Call<(i32, i32, i32, i64)>,
-    weights: Call<(i32, i32, i32), i32>,
-    health: Call<(i32, i32, i32), i32>,
-}
 
 /// An instance.
 pub struct Vm {
     store: Store<Host>,
     exports: Exports,
     module: Arc<Module>,
-    id: u64,
     last_context: u32,
     /// Contexts that asked to be waited for.
-    unfinished: HashSet<u32>,
+    unfinished: VecDeque<u32>,
+    #[cfg(test)]
+    instance: Instance,
 }
 
 impl Vm {
@@ -131,7 +49,8 @@ impl Vm {
             .instances(1)
             .memories(1)
             .build();
-        let host = Host::new(module.env.clone(), config.clone(), limits);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let host = Host::new(id, module.env.clone(), config.clone(), limits);
         let mut store = Store::new(module.pre.module().engine(), host);
         store.limiter(|host| &mut host.limits);
         store.epoch_deadline_callback(|mut context| {
@@ -139,7 +58,7 @@ impl Vm {
             Ok(host.budget.look(&mut host.since))
         });
         arm(&mut store, Budget::START);
-        let instance = module.pre.instantiate(&mut store).map_err(|error| fault("instantiation", &error))?;
+        let instance = module.pre.instantiate(&mut store).map_err(|error| Fault::of("instantiation", &error))?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let allocator = match export(&instance, &mut store, "proxy_on_memory_allocate")? {
             Some(allocator) => Some(allocator),
@@ -147,8 +66,15 @@ impl Vm {
         };
         store.data_mut().allocator = allocator;
         let exports = Exports::of(&instance, &mut store)?;
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let mut vm = Vm { store, exports, module, id, last_context: ROOT, unfinished: HashSet::new() };
+        let mut vm = Vm {
+            store,
+            exports,
+            module,
+            last_context: ROOT,
+            unfinished: VecDeque::new(),
+            #[cfg(test)]
+            instance,
+        };
         vm.start(&instance, config)?;
         Ok(vm)
     }
@@ -165,7 +91,7 @@ impl Vm {
             arm(&mut self.store, Budget::START);
             match start.call(&mut self.store, ()) {
                 Err(error) if error.downcast_ref::<Exit>().is_some_and(|exit| exit.0 == 0) => {}
-                ended => ended.map_err(|error| fault("_start", &error))?,
+                ended => ended.map_err(|error| Fault::of("_start", &error))?,
             }
         }
         if let Some(create) = self.exports.context_create.clone() {
@@ -186,7 +112,7 @@ impl Vm {
 
     /// Tells it from all other instances.
     pub(super) fn id(&self) -> u64 {
-        self.id
+        self.store.data().id
     }
 
     /// The module that it is an instance of.
@@ -282,7 +208,12 @@ impl Vm {
             && self.run("proxy_on_done", &done, context as i32, Budget::CALLBACK)? == 0
             && !self.store.data().done.contains(&context)
         {
-            self.unfinished.insert(context);
+            self.unfinished.push_back(context);
+            if self.unfinished.len() > MOST_UNFINISHED
+                && let Some(oldest) = self.unfinished.pop_front()
+            {
+                self.forget(oldest)?;
+            }
             return self.settle();
         }
         self.forget(context)?;
@@ -310,8 +241,14 @@ impl Vm {
         self.settle()
     }
 
-    /// Says what came of a call that it wanted made; `None` for nothing.
+    /// Says what came of a call that it wanted made; `None` for nothing. What an instance before it wanted is no concern
+    /// of this one.
     pub fn reply(&mut self, callout: &Callout, reply: Option<Reply>) -> Result<(), Fault> {
+        if callout.instance != self.id() {
+            return Ok(());
+        }
+        let host = self.store.data_mut();
+        host.calls_open = host.calls_open.saturating_sub(1);
         let token = callout.token as i32;
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let failed = reply.is_none();
@@ -346,7 +283,8 @@ impl Vm {
     /// Finishes contexts that it said it is done with.
     fn settle(&mut self) -> Result<(), Fault> {
         while let Some(context) = self.store.data_mut().done.pop() {
-            if self.unfinished.remove(&context) {
+            if let Some(at) = self.unfinished.iter().position(|unfinished| *unfinished == context) {
+                self.unfinished.remove(at);
                 self.forget(context)?;
             }
         }
@@ -381,7 +319,14 @@ impl Vm {
         budget: Budget,
     ) -> Result<R, Fault> {
         arm(&mut self.store, budget);
-        function.call(&mut self.store, arguments).map_err(|error| fault(name, &error))
+        let answer = function.call(&mut self.store, arguments);
+        self.ended(name, answer)
+    }
+
+    /// What came of a call into the module.
+    fn ended<R>(&mut self, name: &'static str, answer: wasmtime::Result<R>) -> Result<R, Fault> {
+        let broken = self.store.data_mut().broken.take();
+        answer.and_then(|answer| broken.map_or(Ok(answer), Err)).map_err(|error| Fault::of(name, &error))
     }
 
     /// Copies data to where the module's allocator gives room.
@@ -397,137 +342,34 @@ impl Vm {
     }
 }
 
-/// What policies are asked.
-impl Vm {
-    /// Gives it the endpoints, encoded.
-    pub(super) fn endpoints(
-        &mut self,
-        data: &[u8],
-        states: Vec<Arc<crate::table::EndpointState>>,
-    ) -> Result<(), Fault> {
-        self.store.data_mut().endpoints = states;
-        let Some(endpoints) = self.exports.endpoints.clone() else { return Ok(()) };
-        self.in_context(ROOT);
-        let (at, len) = self.put(data)?;
-        self.run("waypost_endpoints", &endpoints, (ROOT as i32, at, len), Budget::CALLBACK)
-    }
-
-    /// Asks it for an endpoint; `None` if it leaves that to others.
-    pub fn pick(&mut self, hash: u64, random: u64, attempt: u32, tried: &[u32]) -> Result<Option<u32>, Fault> {
-        const NAME: &str = "waypost_pick";
-        let Some(pick) = &self.exports.pick else { return Ok(None) };
-        let host = self.store.data_mut();
-        host.tried.clear();
-        host.tried.extend_from_slice(tried);
-        arm(&mut self.store, Budget::PICK);
-        let index = pick
-            .call(&mut self.store, (ROOT as i32, hash as i64, random as i64, attempt as i32))
-            .map_err(|error| fault(NAME, &error))?;
-        let wrong = |why: String| Err(Fault::Answer { callback: NAME, why });
-        match u32::try_from(index) {
-            Ok(index) if tried.contains(&index) => wrong(format!("the call has been at endpoint {index} already")),
-            Ok(index) if (index as usize) < self.store.data().endpoints.len() => Ok(Some(index)),
-            Err(_) if index == -1 => Ok(None),
-            _ => wrong(format!("there is no endpoint {index}")),
-        }
-    }
-
-    /// Tells it how a call ended.
-    pub fn result(&mut self, index: u32, status: i32, took: Duration) -> Result<(), Fault> {
-        let Some(result) = self.exports.result.clone() else { return Ok(()) };
-        let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
-        self.run("waypost_result", &result, (ROOT as i32, index as i32, status, micros), Budget::PICK)
-    }
-
-    /// Asks it for a number for each endpoint: weights, or verdicts.
-    pub fn judge(&mut self, snapshot: &[u8], health: bool) -> Result<Option<Vec<u32>>, Fault> {
-        let name = if health { "waypost_health" } else { "waypost_weights" };
-        let function = if health { &self.exports.health } else { &self.exports.weights };
-        let Some(function) = function.clone() else { return Ok(None) };
-        self.store.data_mut().reasons.clear();
-        self.in_context(ROOT);
-        let (at, len) = self.put(snapshot)?;
-        let answer = self.run(name, &function, (ROOT as i32, at, len), Budget::CALLBACK)?;
-        if answer == 0 {
-            return Ok(None);
-        }
-        let count = self.store.data().endpoints.len();
-        let memory = self.store.data().memory.map(|memory| memory.data(&self.store));
-        let start = answer as u32 as usize;
-        let bytes = memory.and_then(|memory| memory.get(start..start.saturating_add(count * 4)));
-        let wrong =
-            || Fault::Answer { callback: name, why: format!("{count} numbers at {start} are not in its memory") };
-        let numbers = bytes.ok_or_else(wrong)?.chunks_exact(4);
-        Ok(Some(numbers.map(|n| u32::from_le_bytes([n[0], n[1], n[2], n[3]])).collect()))
-    }
-
-    /// Why it judged an endpoint as it did.
-    pub fn reason(&mut self, index: u32) -> Option<String> {
-        self.store.data_mut().reasons.remove(&index)
-    }
-}
-
 fn arm(store: &mut Store<Host>, budget: Budget) {
     let host = store.data_mut();
     host.budget = budget;
-    host.since = None;
+    host.since = budget.begin();
     store.set_epoch_deadline(budget.ticks());
 }
 
-fn fault(callback: &'static str, error: &wasmtime::Error) -> Fault {
-    if let Some(exit) = error.downcast_ref::<Exit>() {
-        return Fault::Exit { callback, exit: exit.to_string() };
+/// What tests do that no module's owner may: call any export, and look into the memory.
+#[cfg(test)]
+impl Vm {
+    pub(super) fn call(&mut self, name: &str, arguments: &[wasmtime::Val]) -> wasmtime::Result<Option<wasmtime::Val>> {
+        arm(&mut self.store, Budget::CALLBACK);
+        let instance = self.instance;
+        let function = instance.get_func(&mut self.store, name).unwrap_or_else(|| panic!("no export {name}"));
+        let mut results = vec![wasmtime::Val::I32(0); function.ty(&self.store).results().len()];
+        function.call(&mut self.store, arguments, &mut results)?;
+        Ok(results.pop())
     }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => Fault::Time(callback),
-        Some(trap) => Fault::Trap { callback, why: trap.to_string() },
-        None => Fault::Trap { callback, why: error.root_cause().to_string() },
+
+    pub(super) fn memory_mut(&mut self) -> &mut [u8] {
+        self.store.data().memory.unwrap().data_mut(&mut self.store)
     }
-}
 
-/// An export of that type; none if there is none of that name.
-fn export<P: WasmParams, R: WasmResults>(
-    instance: &Instance,
-    store: &mut Store<Host>,
-    name: &'static str,
-) -> Result<Call<P, R>, Fault> {
-    let Some(function) = instance.get_func(store.as_context_mut(), name) else { return Ok(None) };
-    function.typed(store).map(Some).map_err(|error| Fault::Export(name, error.root_cause().to_string()))
-}
+    pub(super) fn host(&mut self) -> &mut Host {
+        self.store.data_mut()
+    }
 
-impl Exports {
-    fn of(instance: &Instance, store: &mut Store<Host>) -> Result<Exports, Fault> {
-        let mut head = |name| {
-            let long = export(instance, store, name);
-            match long {
-                Ok(long) => Ok(long.map(Head::Long)),
-                Err(fault) => export(instance, store, name).map(|short| short.map(Head::Short)).map_err(|_| fault),
-            }
-        };
-        let head = [head("proxy_on_request_headers")?, head("proxy_on_response_headers")?];
-        Ok(Exports {
-            context_create: export(instance, store, "proxy_on_context_create")?,
-            tick: export(instance, store, "proxy_on_tick")?,
-            done: export(instance, store, "proxy_on_done")?,
-            log: export(instance, store, "proxy_on_log")?,
-            delete: export(instance, store, "proxy_on_delete")?,
-            head,
-            body: [
-                export(instance, store, "proxy_on_request_body")?,
-                export(instance, store, "proxy_on_response_body")?,
-            ],
-            trailers: [
-                export(instance, store, "proxy_on_request_trailers")?,
-                export(instance, store, "proxy_on_response_trailers")?,
-            ],
-            http_reply: export(instance, store, "proxy_on_http_call_response")?,
-            grpc_reply: export(instance, store, "proxy_on_grpc_receive")?,
-            grpc_close: export(instance, store, "proxy_on_grpc_close")?,
-            endpoints: export(instance, store, "waypost_endpoints")?,
-            pick: export(instance, store, "waypost_pick")?,
-            result: export(instance, store, "waypost_result")?,
-            weights: export(instance, store, "waypost_weights")?,
-            health: export(instance, store, "waypost_health")?,
-        })
+    pub(super) fn enter(&mut self, context: u32) {
+        self.in_context(context);
     }
 }

@@ -176,11 +176,16 @@ async fn the_last_endpoint_is_never_ejected() {
     assert!(!health(&scene).await.contains("ejected"));
 }
 
+/// Arguments of curl for a request that is refused for that.
+const WITHOUT_TOKEN: &[&str] = &["-H", "Accept: */*"];
+
 /// Sends an order as an operator does, and gives back the answer with its status.
 async fn order(scene: &Scene, document: &str, more: &[&str]) -> String {
     let mut command = Command::new("curl");
     command.args(["-s", "-w", "%{http_code}", "-d", document]).args(more);
-    command.arg("-H").arg(format!("Authorization: Bearer {}", scene.waypost.token()));
+    if more != WITHOUT_TOKEN {
+        command.arg("-H").arg(format!("Authorization: Bearer {}", scene.waypost.token()));
+    }
     run("curl", PATIENCE, command.arg(format!("http://{}/health", scene.waypost.admin))).await
 }
 
@@ -200,6 +205,8 @@ async fn an_operator_drains_an_endpoint_for_a_while() {
     says(&scene, &one, &[" healthy for "]).await;
     assert!(start.elapsed() >= Duration::from_secs(3));
     assert!(calls(&scene, 20, "one").await > 0);
+    let log = scene.waypost.log().join("\n");
+    assert!(log.contains("the order `drain` of an operator has ended: its time is over"), "{log}");
 
     assert_eq!(order(&scene, &document("unhealthy", "1h"), &[]).await, "done\n200");
     says(&scene, &one, &[" unhealthy for ", "held to be unhealthy by an operator"]).await;
@@ -216,7 +223,7 @@ async fn an_operator_drains_an_endpoint_for_a_while() {
         assert!(said.contains(answer) && (said.ends_with("400") || said.ends_with("404")), "{document}: {said}");
     }
     assert!(order(&scene, &document("drain", "1h"), &["-H", "Origin: http://evil.example"]).await.ends_with("403"));
-    let without = order(&scene, &document("drain", "1h"), &["-H", "Authorization:"]).await;
+    let without = order(&scene, &document("drain", "1h"), WITHOUT_TOKEN).await;
     assert!(without.contains("admin.token_file") && without.ends_with("401"), "{without}");
 }
 

@@ -18,4 +18,6 @@ mod etcd;
 mod go;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
+#[path = "interop/locks.rs"]
+mod locks;
 mod scenarios;

@@ -139,3 +139,43 @@ async fn a_client_that_takes_nothing_is_closed() {
     crate::harness::until("the call to begin", || backend.seen.open() == 1).await;
     crate::harness::until("the call to be cancelled", || backend.seen.open() == 0).await;
 }
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_of_a_body_is_told_and_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for backend in [Backend::http1("web").await, Backend::h2c("web").await] {
+        let scene = Scene::with("web", &[&backend], "proxy: {stall_timeout: 1s}\n").await;
+        for start in ["content-length: 8\r\n\r\n1234", "transfer-encoding: chunked\r\n\r\n4\r\n1234\r\n"] {
+            let mut client = TcpStream::connect(scene.waypost.data).await.unwrap();
+            client.write_all(format!("POST /echo HTTP/1.1\r\nhost: web\r\n{start}").as_bytes()).await.unwrap();
+            let mut said = Vec::new();
+            let _ = timeout(Duration::from_secs(10), client.read_to_end(&mut said)).await.expect("it is closed");
+            crate::harness::until("the call to end", || backend.seen.open() == 0).await;
+        }
+        // One that is slow takes longer in all than it may be silent.
+        let mut client = TcpStream::connect(scene.waypost.data).await.unwrap();
+        let head = b"POST /echo HTTP/1.1\r\nhost: web\r\nconnection: close\r\ncontent-length: 6\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        for byte in b"slowly" {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            client.write_all(&[*byte]).await.unwrap();
+        }
+        let mut said = String::new();
+        timeout(Duration::from_secs(5), client.read_to_string(&mut said)).await.unwrap().unwrap();
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("slowly"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn who_stops_in_the_middle_of_a_body_before_its_answer_is_told_why() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for backend in [Backend::http1("web").await, Backend::h2c("web").await] {
+        let scene = Scene::with("web", &[&backend], "proxy: {stall_timeout: 1s}\n").await;
+        let mut client = TcpStream::connect(scene.waypost.data).await.unwrap();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 8\r\n\r\n1234").await.unwrap();
+        let mut said = String::new();
+        timeout(Duration::from_secs(10), client.read_to_string(&mut said)).await.unwrap().unwrap();
+        assert!(said.starts_with("HTTP/1.1 400") && said.contains("stopped to come"), "{said}");
+        crate::harness::until("the call to end", || backend.seen.open() == 0).await;
+    }
+}

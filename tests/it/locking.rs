@@ -30,7 +30,7 @@ async fn queue(registry: &Registry, name: &str, count: usize) {
 async fn a_lock_passes_from_one_to_the_next_with_a_greater_token() {
     everywhere(async |endpoint| {
         let (one, two) = (registry(&endpoint), registry(&endpoint));
-        let first = one.locks().lock("a/report").await.unwrap();
+        let first = one.locks().with_ttl(TTL).lock("a/report").await.unwrap();
         let token = first.token().unwrap();
         assert_eq!(first.key(), format!("/locks/a/report/{:x}", first.lease()));
         assert!(two.locks().try_lock("a/report").await.unwrap().is_none());
@@ -87,6 +87,7 @@ async fn a_lock_that_somebody_takes_away_is_lost_at_once() {
                 false => drop(client.delete(lock.key().as_bytes()).await.unwrap()),
             }
             assert_eq!(timeout(PATIENCE, lock.lost()).await.unwrap(), Loss::KeyGone);
+            assert_eq!(lock.loss(), Some(Loss::KeyGone));
             // Long before it would be renewed.
             assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
             assert!(matches!(lock.token(), Err(Error::Lost { loss: Loss::KeyGone, .. })));

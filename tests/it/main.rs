@@ -8,6 +8,7 @@
 mod answers;
 mod balancing;
 mod calls;
+mod channel;
 mod clients;
 mod commands;
 mod contract;
@@ -19,6 +20,8 @@ mod discovery;
 mod embedded;
 mod endpoint_tls;
 mod etcd_table;
+mod examples;
+mod fencing;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
 mod harness_check;
@@ -28,9 +31,11 @@ mod lifecycle;
 mod limits;
 mod locking;
 mod managing;
+mod modules;
 mod outage;
 mod readme;
 mod registering;
+mod roles;
 mod routing;
 mod scenarios;
 mod tidy;

@@ -115,7 +115,9 @@ fn the_proxy_s_file_and_every_option_are_understood() {
         .environment([("WAYPOST_PROXY_WORKERS", "2"), ("WAYPOST_ETCD_USER", "me"), ("WAYPOST_ETCD_PASSWORD", "secret")])
         .endpoints(["a:1", "b:2"])
         .set("etcd.clients.other.endpoints", "c:3")
+        .dial_timeout(Duration::from_secs(1))
         .call_timeout(Duration::from_secs(7))
+        .default_ttl(Duration::from_secs(9))
         .service_prefix("/svc")
         .lock_prefix("/lck")
         .default_metadata("team", "blue, or green")
@@ -136,6 +138,7 @@ fn the_proxy_s_file_and_every_option_are_understood() {
     assert_eq!(settings.etcd["other"].endpoints, ["http://c:3"]);
     let registry = &settings.registry;
     assert_eq!((registry.prefix.as_str(), registry.lock_prefix.as_str()), ("/svc/", "/lck/"));
+    assert_eq!((etcd.dial_timeout.as_secs(), registry.ttl.as_secs()), (1, 9));
     assert_eq!(registry.metadata["team"], "blue, or green");
     assert_eq!((registry.retry.max, registry.retry.multiplier), (7, 1.5));
     assert_eq!(settings.prefixes[0].path(), "/svc/", "instances are looked for where they are registered");
@@ -269,6 +272,9 @@ async fn closing_ends_everything_whoever_still_holds_it() {
         registration.deregister().await.unwrap();
         assert!(matches!(manager.locks().lock("a").await, Err(Error::Ended(_))));
         assert!(matches!(manager.registry().register_at("/x", "").await, Err(Error::Ended(_))));
+        // Another one with the same settings begins anew.
+        let again = Manager::with_config(manager.settings().clone());
+        again.locks().lock("a").await.unwrap().unlock().await.unwrap();
         manager.close().await;
     })
     .await;

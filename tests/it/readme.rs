@@ -17,6 +17,7 @@ use crate::harness::{
 const NONSENSE: &str = "xqzwxqzw";
 /// Sections under names of the user's own that have the keys of another section, which is where they are explained.
 const SAME_AS_ANOTHER: [&str; 2] = ["etcd.clients.NAME", "services.named.NAME"];
+const PROBE: &str = "services.default.health.probe.";
 
 fn readme() -> String {
     fs::read_to_string(project("README.md")).unwrap()
@@ -102,8 +103,16 @@ fn defaults_and_ranges_are_right() {
         if !["unset", "required", "cores, at most 4"].contains(&default) {
             let value = if default.starts_with('[') { default.to_owned() } else { format!("'{default}'") };
             assert_eq!(complaints(key, &value), [""; 0], "{key}: {default}");
-            if !key.starts_with("routing.routes") {
-                let read = config::parse(&with(key, &value), Settings::read).unwrap();
+            // Items of these two have a key that is required.
+            if !["routing.routes[]", "filters[]"].iter().any(|list| key.starts_with(list)) {
+                let text = match key.strip_prefix(PROBE) {
+                    // Its other keys are an error without that one.
+                    Some(own) if own != "kind" => {
+                        with(&PROBE[..PROBE.len() - 1], &format!("{{kind: 'off', {own}: {value}}}"))
+                    }
+                    _ => with(key, &value),
+                };
+                let read = config::parse(&text, Settings::read).unwrap();
                 assert!(read == defaults, "{key}: the default is not {default}");
             }
         }
@@ -155,6 +164,37 @@ fn every_metric_and_outcome_is_explained() {
     }
     for outcome in outcomes {
         assert!(readme.contains(&format!("`{outcome}`")), "{outcome} is not explained");
+    }
+}
+
+#[test]
+fn every_call_of_the_go_table_is_made_by_the_test_that_it_names() {
+    let readme = readme();
+    let table = readme.split("\n| Go | here | test |\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let files = ["tests/it", "src/registry"].map(|folder| fs::read_dir(project(folder)).unwrap());
+    let paths = files.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = paths.filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let rows: Vec<_> = table.lines().skip(1).collect();
+    assert!(rows.len() > 30, "{rows:?}");
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, ours, test] = cells[..] else { panic!("three cells, not {row}") };
+        let start = format!("fn {}(", test.trim_matches('`'));
+        let file = files.iter().find(|file| file.contains(&start)).unwrap_or_else(|| panic!("there is no test {test}"));
+        let body = file.split(&start).nth(1).unwrap().split("\n}\n").next().unwrap();
+        // Each call that the row names stands in that test, or else in a helper beside it.
+        for call in ours.split('`').skip(1).step_by(2) {
+            let names = call.split(['.', ':']).filter_map(|part| part.split_once('(')).map(|(name, _)| name);
+            for name in names.filter(|name| !name.is_empty()) {
+                let called = format!("{name}(");
+                assert!(
+                    body.contains(&called)
+                        || file.contains(&format!(".{called}"))
+                        || file.contains(&format!("::{called}")),
+                    "{test} calls no {name}"
+                );
+            }
+        }
     }
 }
 

@@ -139,6 +139,8 @@ async fn what_somebody_ends_deletes_or_detaches_comes_back() {
         )
         .await;
 
+        assert!(is_registered(&registration.status().borrow()));
+
         // Somebody else's value stays until it is gone, and its owner's key stays when we leave.
         client.put(key.as_bytes(), b"10.0.0.8:1", 0).await.unwrap();
         stands(&registration, "a conflict", |status| *status == Status::Conflict { keys: vec![key.to_owned()] }).await;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What `make interop` needs, built from the Go module proxy into .tools:
 #   etcd-3.5, etcd-3.6     current servers, each a main of five lines in a module that is generated there
-#   bin/                   h2spec, grpcurl, grpc-go's interop client and server, our own Go client
+#   bin/                   h2spec, grpcurl, grpc-go's interop client and server, our own Go programs
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/go.sh"
 
@@ -56,10 +56,14 @@ install_go grpc-interop-server "google.golang.org/grpc/interop/server@$GRPC"
 install_go grpcurl "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
 install_go h2spec "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC"
 
-go_client=$ROOT/tests/clients/go
-wanted="$(fingerprint "$go_client"/*.go "$go_client/go.mod" "$go_client/go.sum") $release"
-if ! is_done go-client "$wanted" || ! [ -x "$TOOLS/bin/go-client" ]; then
-    say "building tests/clients/go into .tools/bin"
-    (cd "$go_client" && go build -o "$TOOLS/bin/go-client" .)
-    mark_done go-client "$wanted"
-fi
+build_ours() { # NAME FOLDER
+    folder=$ROOT/tests/clients/$2
+    wanted="$(fingerprint "$folder"/*.go "$folder/go.mod" "$folder/go.sum") $release"
+    is_done "$1" "$wanted" && [ -x "$TOOLS/bin/$1" ] && return
+    say "building tests/clients/$2 into .tools/bin"
+    (cd "$folder" && go build -o "$TOOLS/bin/$1" .)
+    mark_done "$1" "$wanted"
+}
+
+build_ours go-client go
+build_ours go-lock golock

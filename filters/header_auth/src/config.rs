@@ -53,8 +53,8 @@ impl Config {
             }
             // The message must not show the token.
             if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let rule = "must be letters, digits and signs, without spaces";
-                return Err(format!("tokens[{at}].token: {rule}, {SHORTEST} or more; {name} has another one"));
+                let rule = "letters, digits and signs, without spaces";
+                return Err(format!("tokens[{at}].token: must be {SHORTEST} or more {rule}; that of {name} is not"));
             }
             if written.tokens[..at].iter().any(|other| other.token == *token && other.name != *name) {
                 return Err(format!("tokens[{at}].token: {name} has the same token as another caller"));

@@ -105,8 +105,8 @@ fn a_configuration_that_cannot_work_is_refused_without_showing_tokens() {
     let cases = [
         (String::new(), "missing field `tokens`"),
         (r#"{"tokens": []}"#.to_owned(), "tokens: must not be empty"),
-        (one("0123456789abcde"), "tokens[0].token: must be letters, digits and signs"),
-        (one("0123456789 abcdef"), "tokens[0].token: must be letters, digits and signs"),
+        (one("0123456789abcde"), "tokens[0].token: must be 16 or more letters, digits and signs"),
+        (one("0123456789 abcdef"), "tokens[0].token: must be 16 or more letters, digits and signs"),
         (CONFIG.replace("fedcba9876543210", "0123456789abcdef"), "tokens[1].token: orders has the same token"),
         (CONFIG.replace("billing", "bil ling"), "tokens[0].name: must be letters"),
         (with(r#""caller_header": "X-Api-Key""#), "caller_header: must be another header"),

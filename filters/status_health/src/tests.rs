@@ -138,8 +138,8 @@ fn the_example_in_the_readme_is_accepted() {
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
     let cases = [
-        (r#"{"statuses": ["BUSY"]}"#, "statuses: \"BUSY\" is no gRPC status but OK"),
-        (r#"{"statuses": ["OK"]}"#, "statuses: \"OK\" is no gRPC status but OK"),
+        (r#"{"statuses": ["BUSY"]}"#, "statuses: \"BUSY\" is no failure that gRPC knows"),
+        (r#"{"statuses": ["OK"]}"#, "statuses: \"OK\" is no failure that gRPC knows"),
         (r#"{"max_failed": 0}"#, "max_failed: must be from 1 to 100, is 0"),
         (r#"{"min_calls": 0}"#, "min_calls: must be from 1"),
         (r#"{"window": "100ms"}"#, "window (in seconds): must be from 1 to 3600, is 0.1"),

@@ -65,6 +65,21 @@ pub(in crate::admin) fn attention(facts: &Facts<'_>) -> Vec<Attention> {
             states(facts, health, |level, text, since, todo| found.push(item(level, text, since, todo)));
         }
     }
+    let more = |level, text, link: &str, todo: &str| Attention {
+        level,
+        text,
+        link: link.to_owned(),
+        since: None,
+        todo: todo.to_owned(),
+    };
+    for queue in &facts.queues {
+        let Some(by) = &queue.blocked_by else { continue };
+        let text = format!("nobody holds {}: it waits for {}, whose name lies within it", clip(&queue.name), clip(by));
+        let link = format!("/locks?q={}", encode(&queue.name));
+        found.push(more(Level::Care, text, &link, "Give one of the two locks another name."));
+    }
+    let troubles = super::modules::troubles(&facts.modules);
+    found.extend(troubles.into_iter().map(|(level, text, todo)| more(level, text, "/filters", todo)));
     found.sort_by_key(|item| item.level);
     found
 }

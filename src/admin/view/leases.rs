@@ -10,7 +10,6 @@ use super::{Facts, Query, Rows};
 use crate::admin::show::LeaseId;
 use crate::admin::ttl::Ttl;
 use crate::registry::clip;
-use crate::registry::queue;
 
 /// Keys that are shown of one lease.
 const KEYS: usize = 10;
@@ -75,12 +74,7 @@ impl Row for Lease {
     }
 }
 
-pub(in crate::admin) fn leases(
-    facts: &Facts<'_>,
-    queues: &[queue::Queue],
-    ttl: impl Fn(i64) -> Option<Ttl>,
-    query: &Query,
-) -> Leases {
+pub(in crate::admin) fn leases(facts: &Facts<'_>, ttl: impl Fn(i64) -> Option<Ttl>, query: &Query) -> Leases {
     let mut found: BTreeMap<i64, (Vec<Key>, i64)> = BTreeMap::new();
     let mut add = |lease, key, revision: i64| {
         let (keys, newest) = found.entry(lease).or_default();
@@ -93,14 +87,14 @@ pub(in crate::admin) fn leases(
             add(endpoint.lease, Key { text, link: Some(link(name)) }, endpoint.revision);
         }
     }
-    for queue in queues {
+    for queue in &facts.queues {
         for contender in queue.contenders.iter().filter(|contender| contender.lease != 0) {
             let text = String::from_utf8_lossy(&contender.key).into_owned();
             let link = Some(format!("/locks?q={}", encode(&queue.name)));
             add(contender.lease, Key { text, link }, contender.revision);
         }
     }
-    let owners = super::locks::owners(facts, queues);
+    let owners = super::locks::owners(facts);
     let lease = |(id, (keys, revision)): (i64, (Vec<Key>, i64))| Lease {
         acts: facts.in_force.operator.is_some(),
         id: LeaseId(id),

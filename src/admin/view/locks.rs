@@ -118,11 +118,12 @@ impl Row for Queue {
 }
 
 /// Which registration or proposal hangs on each lease: that names the process behind it.
-pub(in crate::admin) fn owners(facts: &Facts<'_>, queues: &[queue::Queue]) -> BTreeMap<i64, String> {
+pub(in crate::admin) fn owners(facts: &Facts<'_>) -> BTreeMap<i64, String> {
     let endpoints = facts.services.iter().flat_map(|(name, endpoints)| endpoints.iter().map(move |e| (name, e)));
     let registered =
         endpoints.filter(|(_, e)| e.lease != 0).map(|(name, e)| (e.lease, format!("{name} at {}", e.label)));
-    let proposals = queues.iter().filter(|queue| queue.kind == Kind::Election).flat_map(|queue| &queue.contenders);
+    let proposals =
+        facts.queues.iter().filter(|queue| queue.kind == Kind::Election).flat_map(|queue| &queue.contenders);
     let proposed = proposals.filter(|c| c.lease != 0 && !c.value.is_empty());
     let proposed = proposed.map(|c| (c.lease, String::from_utf8_lossy(&c.value).into_owned()));
     // Who is registered says more than what was proposed, and comes last so that it stays.
@@ -132,11 +133,11 @@ pub(in crate::admin) fn owners(facts: &Facts<'_>, queues: &[queue::Queue]) -> BT
 pub(in crate::admin) fn locks(
     facts: &Facts<'_>,
     prefixes: Vec<(String, Prefix)>,
-    (queues, since): (Vec<queue::Queue>, BTreeMap<Vec<u8>, Since>),
+    since: &BTreeMap<Vec<u8>, Since>,
     ttl: impl Fn(i64) -> Option<Ttl>,
     query: &Query,
 ) -> Locks {
-    let owners = owners(facts, &queues);
+    let owners = owners(facts);
     let contender = |contender: &queue::Contender, layout| {
         let since = since.get(&contender.key);
         let is_text = layout != Layout::Python && !contender.value.is_empty();
@@ -162,7 +163,7 @@ pub(in crate::admin) fn locks(
         waiting: queue.contenders.len() - 1,
         blocked_by: queue.blocked_by.clone(),
     };
-    let mut locks = Rows::new(queues.iter().map(view).collect(), query);
+    let mut locks = Rows::new(facts.queues.iter().map(view).collect(), query);
     // Asked for what is shown only.
     for queue in &mut locks.rows {
         for contender in std::iter::once(&mut queue.holder).chain(&mut queue.waiters) {

@@ -16,6 +16,9 @@ pub(in crate::admin) struct Overview<'a> {
     pub(in crate::admin) prefixes: Vec<Prefix<'a>>,
     pub(in crate::admin) services: usize,
     pub(in crate::admin) instances: usize,
+    /// Locks and elections, and how many wait for one.
+    pub(in crate::admin) locks: usize,
+    pub(in crate::admin) waiting: usize,
     pub(in crate::admin) calls: Rate,
     pub(in crate::admin) failures: Rate,
     pub(in crate::admin) history: &'a Steps,
@@ -94,6 +97,8 @@ pub(in crate::admin) fn overview<'a>(
         prefixes: prefixes.collect(),
         services: facts.services.iter().filter(|(_, endpoints)| !endpoints.is_empty()).count(),
         instances: facts.services.iter().map(|(_, endpoints)| endpoints.len()).sum(),
+        locks: facts.queues.len(),
+        waiting: facts.queues.iter().map(|queue| queue.contenders.len() - 1).sum(),
         calls: total.calls(),
         failures: total.failures(),
         history: total,

@@ -171,6 +171,8 @@ fn attention_has_the_worst_first_with_since_when_and_what_to_do() {
             ("shop".into(), health(&[State::Unhealthy, State::Unhealthy, State::Draining], true)),
         ]),
         in_force: Arc::new(crate::admin::tests::in_force()),
+        queues: Vec::new(),
+        modules: Vec::new(),
         history: &history,
     };
     let found = attention::attention(&facts);
@@ -204,7 +206,7 @@ fn kv(key: &str, lease: i64, revision: i64) -> crate::etcd::KeyValue {
     crate::etcd::KeyValue { key, value, lease, mod_revision: revision, create_revision: revision }
 }
 
-fn with<T>(table: &Table, look: impl FnOnce(&Facts<'_>) -> T) -> T {
+fn with<T>(table: &Table, keys: &[crate::etcd::KeyValue], look: impl FnOnce(&Facts<'_>) -> T) -> T {
     let mut services: Vec<_> = table.slots().iter().map(|(name, slot)| (name.clone(), slot.endpoints())).collect();
     services.sort_by(|a, b| a.0.cmp(&b.0));
     let history = History::default();
@@ -215,6 +217,8 @@ fn with<T>(table: &Table, look: impl FnOnce(&Facts<'_>) -> T) -> T {
         prefixes: vec![prefix(None)],
         health: BTreeMap::new(),
         in_force: Arc::new(crate::admin::tests::in_force()),
+        queues: crate::registry::queue::queues(keys),
+        modules: Vec::new(),
         history: &history,
     })
 }
@@ -232,9 +236,8 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
     slot.replace(Arc::new(Endpoints::new(vec![endpoint])));
     let keys = [kv("/locks/<i>/aa", 0xaa, 7), kv("/locks/<i>/bb", 0xbb, 9), kv("/locks/<i>/deep/cc", 0xcc, 5)];
     let since = BTreeMap::from([(keys[0].key.clone(), (Instant::now(), false))]);
-    with(&table, |facts| {
-        let queues = crate::registry::queue::queues(&keys);
-        let view = locks::locks(facts, Vec::new(), (queues.clone(), since), ttl, &Query::default());
+    with(&table, &keys, |facts| {
+        let view = locks::locks(facts, Vec::new(), &since, ttl, &Query::default());
         let lock = &view.locks.rows[0];
         assert_eq!((&*lock.name, lock.waiting, lock.holder.token), ("/locks/<i>", 1, 7));
         assert_eq!(lock.holder.owner.as_deref(), Some("<b>pay at 10.0.0.1:80"));
@@ -247,7 +250,10 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
         }
         assert!(!page.contains("<i>/") && !page.contains("<b>pay"), "{page}");
 
-        let view = leases::leases(facts, &queues, ttl, &Query::default());
+        let blocked = &attention::attention(facts)[0];
+        assert_eq!(blocked.text, "nobody holds /locks/<i>: it waits for /locks/<i>/deep, whose name lies within it");
+
+        let view = leases::leases(facts, ttl, &Query::default());
         assert_eq!(view.leases.rows.iter().map(|lease| &*lease.hex).collect::<Vec<_>>(), ["aa", "bb", "cc"]);
         let keys: Vec<_> = view.leases.rows[0].keys.iter().map(|key| &*key.text).collect();
         assert_eq!(keys, ["<b>pay at 10.0.0.1:80", "/locks/<i>/aa", "/other/<b>"]);
@@ -263,7 +269,7 @@ fn events_are_newest_first_and_text() {
     let at = SystemTime::now() - Duration::from_secs(60);
     let (service, endpoint) = ("a".into(), Some("10.0.0.1:80".into()));
     let judged = crate::health::Event { at, service, endpoint, state: Some(State::Ejected), text: "5 in a row".into() };
-    with(&table(&[]), |facts| {
+    with(&table(&[]), &[], |facts| {
         let view = events::events(facts, &[judged], &log.events(), &Query::default());
         let kinds: Vec<_> = view.events.rows.iter().map(|event| (event.kind, event.age)).collect();
         assert_eq!(kinds, [("action", Seconds(0)), ("health", Seconds(60))]);
@@ -279,7 +285,7 @@ fn the_way_of_a_request_is_told_with_its_reasons() {
     let text = "routes:\n- {match: {grpc: shop.Orders}, service: orders, subset: {zone: a}}\n\
                 - {match: {host: shop.example, headers: {x-test: {present: true}}}, service: nothing}\n";
     let routing = crate::config::parse(text, crate::route::Config::read).unwrap();
-    with(&table, |facts| {
+    with(&table, &[], |facts| {
         let in_force = InForce { routing, ..crate::admin::tests::in_force() };
         let history = History::default();
         let facts = Facts {
@@ -287,6 +293,8 @@ fn the_way_of_a_request_is_told_with_its_reasons() {
             prefixes: Vec::new(),
             health: BTreeMap::new(),
             in_force: Arc::new(in_force),
+            queues: Vec::new(),
+            modules: Vec::new(),
             history: &history,
             ..*facts
         };

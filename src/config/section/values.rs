@@ -1,6 +1,7 @@
 //! The kinds of values that a key can have.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::{Found, Raw, Section};
 use crate::config::Secret;
 use crate::config::effective::Text;
 use crate::config::nearest::by_distance;
-use crate::config::units::{parse_bytes, parse_duration, show_bytes, show_duration};
+use crate::config::units::{parse_bytes, parse_duration, parse_listen, show_bytes, show_duration};
 use crate::config::yaml::Value;
 
 impl Section<'_> {
@@ -81,7 +82,12 @@ impl Section<'_> {
         self.value(key, default, parse, |bytes| Text::Plain(show_bytes(*bytes)))
     }
 
-    /// Anything that knows how to parse itself, such as a socket address.
+    /// Where to listen: an IP address, or `localhost`, and a port.
+    pub fn listen(&mut self, key: &str, default: SocketAddr) -> SocketAddr {
+        self.value(key, default, parse_listen, |address| Text::String(address.to_string()))
+    }
+
+    /// Anything that knows how to parse itself, such as a URL.
     pub fn parsed<T: FromStr + Display>(&mut self, key: &str, default: T) -> T
     where
         T::Err: Display,

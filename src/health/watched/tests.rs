@@ -164,8 +164,15 @@ fn an_order_outlives_that_its_endpoint_leaves_and_comes_back() {
     case.judge();
     case.add(0);
     assert_eq!(case.states(), "dh");
+    case.watched.take_over(Arc::default(), case.now);
+    case.judge();
+    assert_eq!(case.watched.due, Some(case.now + Duration::from_secs(60)), "also while its endpoint is away");
+    assert_eq!(case.watched.end_orders(case.now), []);
+    case.add(0);
     case.pass(60);
     assert_eq!(case.states(), "hh");
+    assert_eq!(case.watched.end_orders(case.now), [("10.0.0.1:80".into(), Order::Drain)]);
+    assert_eq!(case.watched.end_orders(case.now), []);
 }
 
 #[test]

@@ -33,13 +33,13 @@ fn what_concerns_one_connection_stays_there() {
             ("x-end", "2"),
         ],
     );
-    to_upstream(&mut head, &HeaderValue::from_static("10.1.1.1"));
+    to_upstream(&mut head, &HeaderValue::from_static("10.1.1.1"), &Via::new(7));
     assert_eq!(
         fields(&head.headers),
         [
             "host: shop",
             "te: trailers",
-            "via: 1.1 waypost",
+            "via: 1.1 waypost-0000000000000007",
             "x-end: 2",
             "x-forwarded-for: 10.1.1.1",
             "x-forwarded-host: shop",
@@ -55,12 +55,12 @@ fn the_list_of_clients_grows_and_what_a_client_claims_of_itself_does_not_count()
         "http://shop:80/x",
         &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("via", "1.1 edge")],
     );
-    to_upstream(&mut head, &HeaderValue::from_static("2.2.2.2"));
+    to_upstream(&mut head, &HeaderValue::from_static("2.2.2.2"), &Via::new(7));
     assert_eq!(
         fields(&head.headers),
         [
             "via: 1.1 edge",
-            "via: 2.0 waypost",
+            "via: 2.0 waypost-0000000000000007",
             "x-forwarded-for: 1.1.1.1, 2.2.2.2",
             "x-forwarded-host: shop:80",
             "x-forwarded-proto: http",
@@ -95,4 +95,24 @@ fn grpc_is_told_by_its_content_type() {
         let head = head(Version::HTTP_2, "http://a/", &[("content-type", content_type)]);
         assert_eq!(is_grpc(&head.headers), expected, "{content_type}");
     }
+}
+
+#[test]
+fn a_call_that_was_here_before_is_known_by_its_via() {
+    let via = Via::new(0xabc);
+    for (fields, expected) in [
+        (&[][..], false),
+        (&[("via", "1.1 edge")][..], false),
+        (&[("via", "2.0 waypost")][..], false),
+        (&[("via", "2.0 waypost-0000000000000abd")][..], false),
+        (&[("via", "2.0 waypost-0000000000000abc")][..], true),
+        (&[("via", "1.0 waypost-0000000000000abc, 1.1 edge")][..], true),
+        (&[("via", "1.1 edge"), ("via", "1.1 edge, 1.1 waypost-0000000000000abc")][..], true),
+    ] {
+        let head = head(Version::HTTP_11, "/x", fields);
+        assert_eq!(via.is_loop(&head.headers), expected, "{fields:?}");
+    }
+    let mut head = head(Version::HTTP_2, "http://shop/", &[]);
+    to_upstream(&mut head, &HeaderValue::from_static("10.1.1.1"), &via);
+    assert!(via.is_loop(&head.headers) && !Via::new(0xabd).is_loop(&head.headers));
 }

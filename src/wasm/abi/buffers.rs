@@ -76,10 +76,15 @@ fn set(guest: &mut Guest<'_>, buffer: i32, (start, size): (i32, i32), (at, len):
     let (memory, host) = parts(guest)?;
     let bytes = slice(memory, at, len)?;
     let limit = host.env.buffer_limit;
-    host.with(|exchange| match buffer {
-        REQUEST_BODY => splice(&mut exchange.request_body, (start as u32, size as u32), bytes, limit),
-        RESPONSE_BODY => splice(&mut exchange.response_body, (start as u32, size as u32), bytes, limit),
-        _ => Err(Status::BadArgument),
+    host.with(|exchange| {
+        let body = match buffer {
+            REQUEST_BODY => &mut exchange.request_body,
+            RESPONSE_BODY => &mut exchange.response_body,
+            _ => return Err(Status::BadArgument),
+        };
+        // Guests bear no other answer than OK: it is the exchange that ends, not the module.
+        exchange.too_large |= splice(body, (start as u32, size as u32), bytes, limit).is_err();
+        Ok(())
     })
     .unwrap_or(Err(Status::BadArgument))
 }

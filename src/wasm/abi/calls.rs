@@ -88,21 +88,25 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 fn cancel(mut guest: Guest<'_>, token: i32) -> i32 {
-    let callouts = &mut guest.data_mut().callouts;
-    let before = callouts.len();
-    callouts.retain(|callout| callout.token != token as u32);
-    if callouts.len() < before { 0 } else { Status::NotFound as i32 }
+    let host = guest.data_mut();
+    let before = host.callouts.len();
+    host.callouts.retain(|callout| callout.token != token as u32);
+    let cancelled = before - host.callouts.len();
+    host.calls_open -= cancelled;
+    if cancelled > 0 { 0 } else { Status::NotFound as i32 }
 }
 
 impl Host {
     fn call_out(&mut self, service: &str, request: Request<Bytes>, millis: u32, grpc: bool) -> Answer<u32> {
-        if self.callouts.len() >= MOST {
+        if self.calls_open >= MOST {
             return Err(Status::InternalFailure);
         }
+        self.calls_open += 1;
         self.last_callout = self.last_callout.wrapping_add(1).max(1);
         let token = self.last_callout;
         let timeout = Duration::from_millis(u64::from(millis));
-        self.callouts.push(Callout { token, service: service.to_owned(), request, timeout, grpc });
+        let instance = self.id;
+        self.callouts.push(Callout { instance, token, service: service.to_owned(), request, timeout, grpc });
         Ok(token)
     }
 }

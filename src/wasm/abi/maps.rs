@@ -165,7 +165,7 @@ pub(super) fn encode(host: &Host, map: Map) -> Vec<u8> {
 }
 
 /// Pairs as proxy-wasm has them: a count, the lengths, then names and values, each with a zero after it.
-pub(super) fn encode_pairs(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
+pub(in crate::wasm) fn encode_pairs(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
     let bytes = pairs.iter().fold(4, |len, (key, value)| len + key.len() + value.len() + 10);
     let mut encoded = Vec::with_capacity(bytes);
     encoded.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
@@ -290,7 +290,8 @@ fn set_pseudo(exchange: &mut Exchange, map: Map, key: &[u8], value: &[u8]) -> An
         }
         (Map::ResponseHeaders, b":status") => {
             let head = exchange.response.as_mut().ok_or(Status::BadArgument)?;
-            head.status = StatusCode::from_bytes(value).map_err(|_| Status::BadArgument)?;
+            let status = StatusCode::from_bytes(value).ok().filter(|status| (200..600).contains(&status.as_u16()));
+            head.status = status.ok_or(Status::BadArgument)?;
             Ok(())
         }
         _ => Err(Status::BadArgument),
@@ -301,7 +302,8 @@ fn set_in_request(head: &mut request::Parts, key: &[u8], value: &[u8]) -> Option
     let mut parts = head.uri.clone().into_parts();
     match key {
         b":method" => {
-            head.method = Method::from_bytes(value).ok()?;
+            // CONNECT is not carried, whoever asks for it.
+            head.method = Method::from_bytes(value).ok().filter(|method| method != Method::CONNECT)?;
             return Some(());
         }
         b":authority" => {

@@ -94,7 +94,14 @@ pub(super) fn give(guest: &mut Guest<'_>, value: &[u8], at_place: i32, len_place
     let mut at = 0;
     if len > 0 {
         let allocator = guest.data().allocator.clone().ok_or(Status::InvalidMemoryAccess)?;
-        at = allocator.call(guest.as_context_mut(), len as i32).map_err(|_| Status::InvalidMemoryAccess)?;
+        at = match allocator.call(guest.as_context_mut(), len as i32) {
+            Ok(at) => at,
+            Err(error) => {
+                // What ends the allocator ends the callback as well, however the module takes this answer.
+                guest.data_mut().broken.get_or_insert(error);
+                return Err(Status::InvalidMemoryAccess);
+            }
+        };
         if at == 0 {
             return Err(Status::InvalidMemoryAccess);
         }

@@ -1,7 +1,7 @@
 //! Metrics that modules define. They stand in `/metrics` under `waypost_guest_` and their own name, with the module as a
 //! label, and outlive instances and versions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,27 @@ enum Kind {
     Histogram,
 }
 
+impl Kind {
+    /// What tells it from another kind of the same name.
+    fn suffix(self) -> &'static str {
+        match self {
+            Kind::Counter => "_counter",
+            Kind::Gauge => "_gauge",
+            Kind::Histogram => "_histogram",
+        }
+    }
+
+    /// The names that a metric of this kind and name has on the page.
+    fn series(self, name: &str) -> Vec<String> {
+        let suffixes: &[&str] = match self {
+            Kind::Counter => &["", "_total"],
+            Kind::Gauge => &[""],
+            Kind::Histogram => &["", "_bucket", "_count", "_sum"],
+        };
+        suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect()
+    }
+}
+
 type Label = [(&'static str, String); 1];
 
 #[derive(Debug, Clone)]
@@ -41,7 +62,15 @@ enum Defined {
 /// The metrics of all modules, by name.
 pub(crate) struct GuestMetrics {
     registry: Registry,
-    families: Mutex<HashMap<String, (Kind, Defined)>>,
+    families: Mutex<Families>,
+}
+
+#[derive(Default)]
+struct Families {
+    /// By kind and by name as the page may have it.
+    defined: HashMap<(Kind, String), Defined>,
+    /// The names of all series that they have on the page.
+    taken: HashSet<String>,
 }
 
 impl fmt::Debug for GuestMetrics {
@@ -66,27 +95,25 @@ impl GuestMetrics {
     /// The metric of that kind. Two kinds under one name get two names.
     fn define(&self, module: &str, kind: Kind, name: &str) -> Metric {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut full = format!("waypost_guest_{}", sanitized(name));
-        while families.get(&full).is_some_and(|(other, _)| *other != kind) {
-            full += match kind {
-                Kind::Counter => "_counter",
-                Kind::Gauge => "_gauge",
-                Kind::Histogram => "_histogram",
-            };
-        }
-        let (_, family) = families.entry(full).or_insert_with_key(|full| {
-            let help = format!("Defined by modules as `{name}`");
+        let Families { defined, taken } = &mut *families;
+        let family = defined.entry((kind, sanitized(name))).or_insert_with_key(|(_, plain)| {
+            let mut full = format!("waypost_guest_{plain}");
+            while kind.series(&full).iter().any(|series| taken.contains(series)) {
+                full += kind.suffix();
+            }
+            taken.extend(kind.series(&full));
+            let help = format!("Defined by modules as `{}`", name.escape_debug());
             let family = match kind {
                 Kind::Counter => Defined::Counter(Family::default()),
                 Kind::Gauge => Defined::Gauge(Family::default()),
                 Kind::Histogram => Defined::Histogram(Family::new_with_constructor(histogram)),
             };
             match &family {
-                Defined::Counter(family) => self.registry.register(full, &help, family.clone()),
-                Defined::Gauge(family) => self.registry.register(full, &help, family.clone()),
-                Defined::Histogram(family) => self.registry.register(full, &help, family.clone()),
+                Defined::Counter(family) => self.registry.register(&full, &help, family.clone()),
+                Defined::Gauge(family) => self.registry.register(&full, &help, family.clone()),
+                Defined::Histogram(family) => self.registry.register(&full, &help, family.clone()),
             }
-            (kind, family)
+            family
         });
         let label = [("module", module.to_owned())];
         match family {

@@ -1,6 +1,6 @@
 //! Data that all instances of a module share, and the queues that are not there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use crate::wasm::host::Host;
 /// Bytes that a module may share, with what each key costs.
 const MOST: usize = 16 << 20;
 /// What a key costs beside itself and its value.
-const OVERHEAD: usize = 100;
+const OVERHEAD: usize = 200;
 
 /// Values by key, each with a number that changes with it. It outlives the instances and versions of a module.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(crate) struct SharedData(Mutex<Store>);
 #[derive(Debug, Default)]
 struct Store {
     values: HashMap<Bytes, Entry>,
+    /// Keys by the change that wrote them last: the oldest make room.
+    written: BTreeMap<u64, Bytes>,
     bytes: usize,
     changes: u64,
 }
@@ -30,7 +32,7 @@ struct Store {
 struct Entry {
     value: Bytes,
     cas: u32,
-    /// The change by which it was last written: the oldest make room.
+    /// The change by which it was last written.
     written: u64,
 }
 
@@ -42,27 +44,36 @@ impl SharedData {
 
 impl Store {
     fn set(&mut self, key: &[u8], value: &[u8], cas: u32) -> Answer {
-        let before = self.values.get(key);
-        if cas != 0 && before.is_some_and(|entry| entry.cas != cas) {
+        if cas != 0 && self.values.get(key).is_some_and(|entry| entry.cas != cas) {
             return Err(Status::CasMismatch);
         }
-        let cost = |value: &[u8]| key.len() + value.len() + OVERHEAD;
-        let freed = before.map_or(0, |entry| cost(&entry.value));
+        self.remove(key);
         self.changes += 1;
         // 0 would mean that any will do.
         let (written, cas) = (self.changes, (self.changes as u32).max(1));
-        self.bytes = self.bytes - freed + cost(value);
         let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-        self.values.insert(key.clone(), Entry { value, cas, written });
-        while self.bytes > MOST && self.values.len() > 1 {
-            let oldest = self.values.iter().filter(|(k, _)| **k != key).min_by_key(|(_, entry)| entry.written);
-            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
-            if let Some(entry) = self.values.remove(&oldest) {
-                self.bytes -= oldest.len() + entry.value.len() + OVERHEAD;
-            }
+        self.bytes += cost(&key, &value);
+        self.written.insert(written, key.clone());
+        self.values.insert(key, Entry { value, cas, written });
+        while self.bytes > MOST
+            && self.values.len() > 1
+            && let Some((_, oldest)) = self.written.pop_first()
+        {
+            self.remove(&oldest);
         }
         Ok(())
     }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some(entry) = self.values.remove(key) {
+            self.bytes -= cost(key, &entry.value);
+            self.written.remove(&entry.written);
+        }
+    }
+}
+
+fn cost(key: &[u8], value: &[u8]) -> usize {
+    key.len() + value.len() + OVERHEAD
 }
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {

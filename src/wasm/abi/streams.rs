@@ -6,7 +6,7 @@ use wasmtime::Linker;
 use super::ENV;
 use super::maps;
 use super::memory::{Answer, Guest, Status, code, parts, slice};
-use crate::wasm::exchange::{Direction, LocalResponse};
+use crate::wasm::exchange::{Asked, Direction, Exchange, LocalResponse};
 use crate::wasm::host::Host;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -52,14 +52,14 @@ fn resume(host: &Host, stream: i32) -> i32 {
         _ => return 0,
     };
     if let Some(shared) = &host.current {
-        shared.lock().resumed[direction as usize] = true;
+        shared.lock().resume(direction, Asked { instance: host.id, context: host.context });
         shared.wake(direction);
     }
     0
 }
 
 /// Ends an exchange, whichever way it is being waited in.
-fn end(host: &Host, set: impl FnOnce(&mut crate::wasm::exchange::Exchange)) {
+fn end(host: &Host, set: impl FnOnce(&mut Exchange)) {
     if let Some(shared) = &host.current {
         set(&mut shared.lock());
         shared.wake(Direction::Request);

@@ -39,6 +39,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             module,
             "fd_write",
             |mut guest: Guest<'_>, file: i32, vectors: i32, count: i32, out: i32| match file {
+                1 | 2 if !(0..=MOST_VECTORS).contains(&count) => INVALID,
                 1 | 2 => errno(output(&mut guest, file, vectors, count, out)),
                 _ => BAD_FILE,
             },
@@ -52,8 +53,9 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         linker.func_wrap(module, "clock_res_get", |mut guest: Guest<'_>, _clock: i32, out: i32| {
             errno(write_u64(&mut guest, out, 1))
         })?;
-        linker.func_wrap(module, "random_get", |mut guest: Guest<'_>, at: i32, len: i32| {
-            errno(random(&mut guest, at, len))
+        linker.func_wrap(module, "random_get", |mut guest: Guest<'_>, at: i32, len: i32| match len as u32 {
+            0..=MOST_RANDOM => errno(random(&mut guest, at, len)),
+            _ => INVALID,
         })?;
         for (sizes, get) in [("environ_sizes_get", "environ_get"), ("args_sizes_get", "args_get")] {
             linker.func_wrap(module, sizes, |mut guest: Guest<'_>, count: i32, bytes: i32| {
@@ -131,6 +133,10 @@ const REFUSED: [(&str, &str); 31] = [
     ("sock_shutdown", "ii"),
 ];
 
+/// Parts of one output: what POSIX calls IOV_MAX. More would hold up the thread.
+const MOST_VECTORS: i32 = 1_024;
+/// Random bytes at once, for the same reason.
+const MOST_RANDOM: u32 = 1 << 20;
 /// The longest output that is logged at once, in bytes.
 const LONGEST_OUTPUT: usize = 8 << 10;
 
@@ -138,7 +144,7 @@ fn output(guest: &mut Guest<'_>, file: i32, vectors: i32, count: i32, out: i32) 
     let (memory, host) = parts(guest)?;
     let mut written = 0u32;
     let mut text = Vec::new();
-    let vectors = slice(memory, vectors, count.saturating_mul(8))?;
+    let vectors = slice(memory, vectors, count * 8)?;
     for vector in vectors.chunks_exact(8) {
         let [at, len] = [0, 4].map(|n| i32::from_le_bytes([vector[n], vector[n + 1], vector[n + 2], vector[n + 3]]));
         let bytes = slice(memory, at, len)?;

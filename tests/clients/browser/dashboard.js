@@ -18,7 +18,7 @@ const axe = require.resolve('axe-core');
 
 const { admin, login, proxy, pid, etcdctl, shots } = JSON.parse(process.argv[2]);
 const site = `http://${admin}`;
-const PAGES = ['/', '/services', '/service?name=web', '/locks', '/leases', '/routes?host=web', '/events', '/config', '/login'];
+const PAGES = ['/', '/services', '/service?name=web', '/locks', '/leases', '/filters', '/routes?host=web', '/events', '/config', '/login'];
 const PATIENCE = 20_000;
 
 const root = process.getuid() === 0;

@@ -48,7 +48,7 @@ async fn a_real_browser_sees_and_does_what_people_do() {
     }
     let operator = format!("  clients: {{operator: {{endpoints: {}}}}}\n", etcd.endpoints());
     let waypost = Waypost::on(&etcd, &operator).await;
-    let shots = std::env::var("WAYPOST_SHOTS").ok();
+    let shots = std::env::var("SHOTS").ok();
     let said = look(
         "browser",
         &serde_json::json!({
@@ -70,7 +70,7 @@ async fn a_real_browser_sees_and_does_what_people_do() {
 async fn the_demo_s_dashboard_shows_services_locks_and_calls() {
     let demo = Demo::start().await;
     demo.says("worker-1 holds /locks/nightly-report", PATIENCE).await;
-    let shots = std::env::var("WAYPOST_DEMO_SHOTS").ok();
+    let shots = std::env::var("DEMO_SHOTS").ok();
     tool("browser/node_modules/playwright-core", "setup-test");
     let mut command = Command::new("node");
     let arguments = serde_json::json!({ "login": demo.login(), "admin": demo.admin, "shots": shots });

@@ -86,7 +86,7 @@ async fn every_answer_is_as_the_document_says() {
         check(&document, schema("400"), &serde_json::from_str(&text).unwrap(), name, &mut wrong);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(document["paths"].as_object().unwrap().len() == 8);
+    assert!(document["paths"].as_object().unwrap().len() == 9);
     for name in ["service?name=nobody", "nothing"] {
         let (status, text) = client::get(waypost.admin, &format!("/api/v1/{name}")).await.unwrap();
         assert!(status == 404 && text.contains("\"error\""), "{text}");

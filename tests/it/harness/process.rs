@@ -35,6 +35,11 @@ impl Process {
         Self { name: name.to_owned(), child, lines }
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
+    }
+
     /// What it has printed so far, a line each.
     pub fn log(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
@@ -45,14 +50,9 @@ impl Process {
         self.lines.lock().unwrap().iter().find_map(find)
     }
 
-    /// Its number.
-    pub fn pid(&self) -> u32 {
-        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
-    }
-
     /// Sends a signal: `TERM`, `STOP`, `CONT`, `HUP`.
     pub async fn signal(&self, signal: &str) {
-        let id = self.pid();
+        let id = self.id();
         // The shell's own kill, because a small machine may lack the program of that name.
         let status = Command::new("sh").arg("-c").arg(format!("kill -{signal} {id}")).status().await.unwrap();
         assert!(status.success(), "kill -{signal} {}", self.name);

@@ -80,7 +80,7 @@ impl Waypost {
 
     /// The number of its process.
     pub fn pid(&self) -> u32 {
-        self.process.pid()
+        self.process.id()
     }
 
     /// Its configuration file.
@@ -108,6 +108,12 @@ impl Waypost {
     /// What it has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.process.log()
+    }
+
+    /// Its resident memory, in bytes.
+    pub fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/statm", self.process.id())).unwrap();
+        status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
     }
 
     /// All metrics as it shows them.

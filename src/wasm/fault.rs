@@ -1,0 +1,78 @@
+//! What goes wrong in modules.
+
+use wasmtime::Trap;
+
+use super::abi::Exit;
+
+/// What went wrong in a module.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// It trapped.
+    #[error("`{callback}` trapped: {why}")]
+    Trap {
+        /// What had been called.
+        callback: &'static str,
+        /// As the engine says it.
+        why: String,
+    },
+    /// It took too long.
+    #[error("`{0}` took more processor time than it may")]
+    Time(&'static str),
+    /// It ended itself.
+    #[error("`{callback}`: {exit}")]
+    Exit {
+        /// What had been called.
+        callback: &'static str,
+        /// How.
+        exit: String,
+    },
+    /// It has something of another type than it must.
+    #[error("its export `{0}` is not as it must be: {1}")]
+    Export(&'static str, String),
+    /// It said no.
+    #[error("`{0}` answered that it refuses; its log may say why")]
+    Refused(&'static str),
+    /// It gave no room for what it was to be given.
+    #[error("its allocator gave no room for {0} bytes")]
+    Allocator(usize),
+    /// It answered something that makes no sense.
+    #[error("`{callback}` gave an answer that is not valid: {why}")]
+    Answer {
+        /// What had been called.
+        callback: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Fault {
+    /// What metrics call it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Fault::Trap { .. } => "trap",
+            Fault::Time(_) => "time",
+            Fault::Exit { .. } => "exit",
+            Fault::Export(..) => "export",
+            Fault::Refused(_) => "refused",
+            Fault::Allocator(_) => "allocator",
+            Fault::Answer { .. } => "answer",
+        }
+    }
+
+    /// What an error of the engine is, in a call of `callback`.
+    pub(super) fn of(callback: &'static str, error: &wasmtime::Error) -> Fault {
+        if let Some(exit) = error.downcast_ref::<Exit>() {
+            return Fault::Exit { callback, exit: exit.to_string() };
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Fault::Time(callback),
+            Some(trap) => Fault::Trap { callback, why: trap.to_string() },
+            None => Fault::Trap { callback, why: error.root_cause().to_string() },
+        }
+    }
+
+    /// Whether the instance can go on: what it said was wrong, but it works as before.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Fault::Answer { .. })
+    }
+}

@@ -1,0 +1,96 @@
+//! What is wrong with a configuration of modules is said with its line, before anything is served.
+
+use tokio::process::Command;
+
+use super::{
+    Modules,
+    kit::{filter, policy},
+};
+use crate::harness::tools::Folder;
+
+/// What `waypost run` has to say of this configuration, which it must refuse.
+async fn refused(modules: &Modules, text: &str) -> String {
+    let folder = Folder::new("config");
+    let file = folder.path().join("waypost.yaml");
+    std::fs::write(&file, modules.config(text)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+    command.arg("run").arg("--config").arg(&file).env("WAYPOST_PROXY_LISTEN", "127.0.0.1:0");
+    command.env("WAYPOST_ADMIN_LISTEN", "127.0.0.1:0").kill_on_drop(true);
+    let ended = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await.expect("it runs").unwrap();
+    assert!(!ended.status.success());
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
+    said.replace(&folder.path().display().to_string(), "").replace(&modules.0.path().display().to_string(), "FOLDER")
+}
+
+#[tokio::test]
+async fn modules_that_there_are_not_are_named_with_their_line() {
+    let modules = Modules::new(&[]);
+    for (text, expected) in [
+        (
+            "services:\n  default:\n    balance: wieghted\n",
+            "/waypost.yaml:4:14: services.default.balance: `wieghted` is not one of round_robin, weighted, random, \
+             least_request, and there is no module FOLDER/wieghted.wasm; did you mean `weighted`?",
+        ),
+        (
+            "filters:\n- {module: nothing}\n",
+            "/waypost.yaml:3:12: filters[0].module: there is no module FOLDER/nothing.wasm: put it there, or set wasm.folder",
+        ),
+        (
+            "filters:\n- {module: ../../etc/passwd}\n",
+            "/waypost.yaml:3:12: filters[0].module: `../../etc/passwd` is no name of a module",
+        ),
+        ("filters:\n- {on_error: deny}\n", "a filter needs the name of its module"),
+        (
+            "services: {default: {health: {policy: none}}}\n",
+            "services.default.health.policy: there is no module FOLDER/none.wasm",
+        ),
+        (
+            "services:\n  default:\n    balance: random\n    balance_config: {a: 1}\n",
+            "services.default.balance_config: `random` takes no configuration; only modules do",
+        ),
+        ("wasm: {memory_limit: 1KiB}\n", "wasm"),
+    ] {
+        let said = refused(&modules, text).await;
+        assert!(said.contains(expected), "{text}\nsaid\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn modules_that_are_no_good_are_named_with_the_reason() {
+    let refuses = "(func (export \"proxy_on_configure\") (param i32 i32) (result i32)
+        (drop (call $proxy_log (i32.const 4) @\"the key `x` is missing\")) (i32.const 0))";
+    let pick = "(func (export \"waypost_pick\") (param i32 i64 i64 i32) (result i32) (i32.const 0))";
+    let modules = Modules::new(&[
+        ("broken", b"nonsense".to_vec()),
+        ("refuses", filter(refuses)),
+        ("picks", policy(pick)),
+        ("filters", filter("")),
+    ]);
+    for (text, expected) in [
+        ("filters: [{module: broken}]\n", "filters[0].module: module `broken`: it is no WebAssembly module"),
+        (
+            "filters: [{module: refuses}]\n",
+            "filters[0].module: module `refuses`: `proxy_on_configure` answered that it refuses",
+        ),
+        ("filters: [{module: refuses}]\n", "the key `x` is missing"),
+        (
+            "filters: [{module: picks}]\n",
+            "filters[0].module: module `picks`: it is a pick policy, and here a filter is wanted",
+        ),
+        (
+            "services: {named: {a: {balance: filters}}}\n",
+            "services.named.a.balance: module `filters`: it is a filter, and here a pick or weights policy is wanted",
+        ),
+    ] {
+        let said = refused(&modules, text).await;
+        assert!(said.contains(expected), "{text}\nsaid\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_cannot_have_the_name_of_a_native_balancer() {
+    let modules = Modules::new(&[("weighted", filter(""))]);
+    let said = refused(&modules, "").await;
+    let expected = "wasm.folder: FOLDER/weighted.wasm has the name of a native balancer, `weighted`: rename it";
+    assert!(said.contains(expected), "{said}");
+}
