@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import datetime
 import signal
-import statistics
 import subprocess
 import sys
 
