@@ -188,14 +188,15 @@ impl Dashboard {
         let query = &target.query;
         match &*target.path {
             "/" => {
-                let view = view::overview::overview(&facts, attention, self.members.known());
+                let events = view::events::events(&facts, &self.sources.health.events(), &self.log.events(), query);
+                let view = view::overview::overview(&facts, attention, self.members.known(), events.events.rows);
                 wanted.take(&view, || page::overview(&view));
             }
             "/services" => {
                 let view = view::services::services(&facts, query);
                 wanted.take(&view, || page::services(&view, query));
             }
-            "/service" => match view::service::service(&facts, query) {
+            "/service" => match view::service::service(&facts, |lease| self.ttls.of(lease, facts.now), query) {
                 Some(view) => wanted.take(&view, || page::service(&view, query)),
                 None => wanted.take(&serde_json::Value::Null, || page::missing(&query.name)),
             },

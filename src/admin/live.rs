@@ -134,7 +134,8 @@ async fn keep(dashboard: Weak<Dashboard>, target: Target, sender: watch::Sender<
             _ = ticks.tick() => {}
         }
         sleep(GATHER).await;
-        (table.mark_unchanged(), locks.mark_unchanged());
+        table.mark_unchanged();
+        locks.mark_unchanged();
         let start = Instant::now();
         let Some(shown) = dashboard.upgrade().and_then(|dashboard| make(&dashboard, &target)) else { return };
         sender.send_replace(Arc::new(shown));

@@ -165,16 +165,18 @@ impl Locks {
                         heard = Instant::now();
                         self.take(prefix, response?, tell);
                     }
-                    Err(_) => return Ok(watch.leave()),
+                    Err(_) => break,
                 },
                 _ = ask.tick() => {
                     if heard.elapsed() > SILENCE {
-                        return Ok(watch.leave());
+                        break;
                     }
                     watch.request_progress().await?;
                 }
             }
         }
+        watch.leave();
+        Ok(())
     }
 
     fn take(&self, prefix: &str, response: Response, tell: &impl Fn(HandOver)) {

@@ -1,6 +1,7 @@
 //! Orders for endpoints, shared with other proxies through etcd: a key each below our own prefix, on a lease that ends
 //! with the order. What is ordered here holds here at once, also while etcd is away.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,9 @@ const PREFIX: &str = "/waypost/orders/";
 /// From one attempt to follow orders to the next, and how long may pass without a sign of life.
 const AGAIN: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Keys that were acted upon, with their revisions.
+type Known = HashMap<Vec<u8>, i64>;
 
 /// An order as it stands in etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +96,7 @@ async fn share(operator: &Client, key: &str, written: &Written, time: Duration) 
 
 /// Follows the orders of all proxies, for ever, with the client `operator`; without one there is nothing to follow.
 pub(super) async fn follow(health: Health, mut in_force: watch::Receiver<Arc<InForce>>) {
+    let mut known = Known::new();
     loop {
         let operator = in_force.borrow_and_update().operator.clone();
         let Some(operator) = operator else {
@@ -100,17 +105,25 @@ pub(super) async fn follow(health: Health, mut in_force: watch::Receiver<Arc<InF
             }
             continue;
         };
-        if let Err(error) = watch(&health, &operator).await {
+        if let Err(error) = watch(&health, &operator, &mut known).await {
             tracing::debug!(%error, "the orders of other proxies cannot be followed");
         }
         sleep(AGAIN).await;
     }
 }
 
-async fn watch(health: &Health, operator: &Client) -> Result<(), Error> {
+async fn watch(health: &Health, operator: &Client, known: &mut Known) -> Result<(), Error> {
     let listing = operator.list(PREFIX.as_bytes()).await?;
+    // What is as it was is not done again: somebody may have taken it back here while etcd was away.
+    let before = std::mem::take(known);
     for kv in &listing.keys {
-        take(health, kv).await;
+        known.insert(kv.key.clone(), kv.mod_revision);
+        if before.get(&kv.key) != Some(&kv.mod_revision) {
+            take(health, kv).await;
+        }
+    }
+    for key in before.keys().filter(|key| !known.contains_key(*key)) {
+        take_back(health, key).await;
     }
     let mut watch = operator.watch(PREFIX.as_bytes(), listing.header.revision + 1).await?;
     loop {
@@ -120,21 +133,25 @@ async fn watch(health: &Health, operator: &Client) -> Result<(), Error> {
                 watch.request_progress().await?;
                 match timeout(SILENCE, watch.next()).await {
                     Ok(response) => response?,
-                    Err(_) => return Ok(watch.leave()),
+                    Err(_) => break,
                 }
             }
         };
         for event in response.events {
             match event {
-                Event::Put(kv) => take(health, &kv).await,
+                Event::Put(kv) => {
+                    take(health, &kv).await;
+                    known.insert(kv.key, kv.mod_revision);
+                }
                 Event::Delete { key, .. } => {
-                    if let Some((service, endpoint)) = names(&key) {
-                        health.order(&service, &endpoint, None).await;
-                    }
+                    take_back(health, &key).await;
+                    known.remove(&key);
                 }
             }
         }
     }
+    watch.leave();
+    Ok(())
 }
 
 /// Does what a key orders. What cannot be read is passed over: whoever wrote it is not one of us.
@@ -143,6 +160,12 @@ async fn take(health: &Health, kv: &KeyValue) {
     let left = Duration::from_millis(written.until.saturating_sub(millis(SystemTime::now())));
     if let Some(order) = written.order().filter(|_| !left.is_zero()) {
         health.order(&written.service, &written.endpoint, Some((order, left))).await;
+    }
+}
+
+async fn take_back(health: &Health, key: &[u8]) {
+    if let Some((service, endpoint)) = names(key) {
+        health.order(&service, &endpoint, None).await;
     }
 }
 

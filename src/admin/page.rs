@@ -111,6 +111,7 @@ pieces! {
     StatusLine(view: Status) = "status.html";
     Attention(view: Overview<'a>) = "attention.html";
     Figures(view: Overview<'a>) = "figures.html";
+    Recent(view: Overview<'a>) = "recent.html";
     Members(view: Overview<'a>) = "members.html";
     Prefixes(view: Overview<'a>) = "prefixes.html";
     Empty(view: Services<'a>) = "empty.html";
@@ -216,6 +217,7 @@ pub(super) fn overview(view: &Overview<'_>) -> Page {
         before: vec![
             Piece::new("attention", &Attention { view }),
             Piece::new("figures", &Figures { view }),
+            Piece::new("recent", &Recent { view }),
             Piece::new("members", &Members { view }),
             Piece::new("prefixes", &Prefixes { view }),
         ],
@@ -258,6 +260,7 @@ pub(super) fn service(view: &Service<'_>, query: &Query) -> Page {
         ("Last 5 min", ""),
         ("Version", "version"),
         ("Zone", "zone"),
+        ("Lease", ""),
     ];
     columns.extend(view.acts.then_some(("Actions", "")));
     Page {

@@ -121,7 +121,7 @@ fn check(answer: &str, status: u16, parts: &[&str]) {
 #[tokio::test]
 async fn metrics_come_in_the_format_that_was_asked_for() {
     let server = Server::start(nothing).await;
-    let page = "calls_total 0\n# EOF\n";
+    let page = "calls_total 0\n";
     check(&server.get("/metrics").await, 200, &["content-type: text/plain; version=0.0.4; charset=utf-8\r\n", page]);
     let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
     let answer =

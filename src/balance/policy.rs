@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::weighted::Weighted;
 use super::{Call, NoPick, Outcome, Picker};
 use crate::table::Endpoints;
@@ -14,6 +16,8 @@ pub struct Policy {
     endpoints: EndpointList,
     /// The instance that has been told the endpoints.
     told: u64,
+    /// When it was called last because it wanted to be from time to time.
+    ticked: Instant,
     native: Weighted,
     random: fastrand::Rng,
 }
@@ -25,6 +29,7 @@ impl Policy {
             live: Live::new(bound),
             endpoints: EndpointList::default(),
             told: 0,
+            ticked: Instant::now(),
             native: Weighted::new(seed),
             random: fastrand::Rng::with_seed(seed),
         }
@@ -76,8 +81,11 @@ impl Picker for Policy {
 
     fn tick(&mut self) -> Vec<Callout> {
         let Some(vm) = self.live.vm() else { return Vec::new() };
-        let told = self.endpoints.tell(vm, &mut self.told);
-        let ticked = told.and_then(|()| if vm.period().is_some() { vm.tick() } else { Ok(()) });
+        let mut ticked = self.endpoints.tell(vm, &mut self.told);
+        if ticked.is_ok() && vm.period().is_some_and(|period| self.ticked.elapsed() >= period) {
+            self.ticked = Instant::now();
+            ticked = vm.tick();
+        }
         let callouts = vm.callouts();
         if let Err(fault) = ticked {
             self.live.failed(&fault);

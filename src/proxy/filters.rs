@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderMap, HeaderValue, Request, Response, request, response};
 use http_body::Frame;
 use tokio::sync::mpsc;
@@ -100,7 +100,12 @@ pub(super) async fn request(
     if let Some(request) = &chain.exchange().request {
         *head = request.clone();
     }
+    // `connection` names it, and it is for us to say what becomes of it.
+    let te = head.headers.remove(TE);
     frame(&mut head.headers, length);
+    if let Some(te) = te {
+        head.headers.insert(TE, te);
+    }
     passed
 }
 
@@ -311,7 +316,7 @@ fn call_out(worker: Weak<Worker>) -> CallOut {
     })
 }
 
-/// How often a module that picks is asked for calls that it wants made, if it does not want to be called more often.
+/// How often a module that picks is asked what it wants: to be called from time to time, or calls to be made.
 const PERIOD: Duration = Duration::from_secs(1);
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 

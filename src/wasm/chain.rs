@@ -54,8 +54,7 @@ struct Link {
     skipped: Cell<bool>,
     /// It has seen the request: only then is it shown the response.
     started: Cell<bool>,
-    /// What it holds of bodies, by direction, and since when.
-    held: [RefCell<BytesMut>; 2],
+    /// Since when it holds a part of a body, by direction.
     holds: [Cell<Option<Instant>>; 2],
 }
 
@@ -111,7 +110,6 @@ impl Chain {
                 asked,
                 skipped: Cell::new(false),
                 started: Cell::new(false),
-                held: Default::default(),
                 holds: Default::default(),
             });
         }
@@ -174,7 +172,7 @@ impl Chain {
             for (place, at) in self.order(direction).enumerate() {
                 let Some(since) = self.links.borrow()[at].holds(direction) else { continue };
                 if self.lets_go(at, direction, since)? {
-                    let held = self.links.borrow()[at].release(direction);
+                    let held = self.release(at, direction).freeze();
                     return self.pass(direction, place + 1, held, end && first).await;
                 }
                 first = false;
@@ -193,13 +191,13 @@ impl Chain {
     pub async fn trailers(&self, direction: Direction) -> Result<Bytes, Stop> {
         let mut out = BytesMut::new();
         for (place, at) in self.order(direction).enumerate() {
-            self.show_body(direction, self.links.borrow()[at].peek(direction));
+            let held = self.release(at, direction);
+            self.show_body(direction, held);
             let paused = self.ask(at, direction, |vm, context| vm.trailers(context, direction))?;
             if paused {
                 self.resumed(at, direction).await?;
             }
             let shown = self.take_body(direction);
-            drop(self.links.borrow()[at].release(direction));
             if let Some(data) = self.pass(direction, place + 1, shown.freeze(), false).await? {
                 out.extend_from_slice(&data);
             }
@@ -222,7 +220,8 @@ impl Chain {
             if data.is_empty() && !end {
                 break;
             }
-            let mut whole = self.links.borrow()[at].peek(direction);
+            let asked = self.links.borrow()[at].asked;
+            let mut whole = self.shared.lock().take_held(direction, asked);
             whole.extend_from_slice(&data);
             let size = whole.len();
             self.show_body(direction, whole);
@@ -232,10 +231,10 @@ impl Chain {
             let links = self.links.borrow();
             let link = &links[at];
             let place = &link.holds[direction as usize];
-            if paused && !self.shared.lock().take_resumed(direction, link.asked) {
+            if paused && !self.shared.lock().take_resumed(direction, asked) {
                 place.set(place.get().or_else(|| Some(Instant::now())));
                 let too_large = shown.len() > self.buffer_limit;
-                *link.held[direction as usize].borrow_mut() = shown;
+                self.shared.lock().hold(direction, asked, shown);
                 if too_large {
                     return Err(Stop::TooLarge(link.filter.name()));
                 }
@@ -245,6 +244,13 @@ impl Chain {
             data = shown.freeze();
         }
         Ok(Some(data))
+    }
+
+    /// Takes what a filter holds.
+    fn release(&self, at: usize, direction: Direction) -> BytesMut {
+        let links = self.links.borrow();
+        links[at].holds[direction as usize].set(None);
+        self.shared.lock().take_held(direction, links[at].asked)
     }
 
     fn show_body(&self, direction: Direction, data: BytesMut) {
@@ -289,15 +295,16 @@ impl Chain {
 
     /// Whether the exchange was ended by a filter.
     fn ended(&self, link: &Link) -> Result<(), Stop> {
-        let exchange = self.shared.lock();
-        if exchange.too_large {
-            return Err(Stop::TooLarge(link.filter.name()));
+        let exchange = &mut *self.shared.lock();
+        // Each is said once: what comes of it is shown to the filters like any response.
+        let name = || link.filter.name();
+        if std::mem::take(&mut exchange.too_large) {
+            return Err(Stop::TooLarge(name()));
         }
-        match (&exchange.local, exchange.closed) {
-            (_, true) => Err(Stop::Closed(link.filter.name())),
-            (Some(_), false) => Err(Stop::Answered(link.filter.name())),
-            (None, false) => Ok(()),
+        if std::mem::take(&mut exchange.closed) {
+            return Err(Stop::Closed(name()));
         }
+        if exchange.local.is_some() { Err(Stop::Answered(name())) } else { Ok(()) }
     }
 
     fn lost(&self, link: &Link) -> Result<(), Stop> {
@@ -321,10 +328,10 @@ impl Chain {
     fn lets_go(&self, at: usize, direction: Direction, since: Instant) -> Result<bool, Stop> {
         let links = self.links.borrow();
         let link = &links[at];
+        self.ended(link)?;
         if self.shared.lock().take_resumed(direction, link.asked) {
             return Ok(true);
         }
-        self.ended(link)?;
         if !link.is_alive() {
             return self.lost(link).map(|()| true);
         }
@@ -351,16 +358,6 @@ impl Link {
 
     fn holds(&self, direction: Direction) -> Option<Instant> {
         self.holds[direction as usize].get()
-    }
-
-    /// Takes what it holds, to be shown again together with what came.
-    fn peek(&self, direction: Direction) -> BytesMut {
-        std::mem::take(&mut self.held[direction as usize].borrow_mut())
-    }
-
-    fn release(&self, direction: Direction) -> Bytes {
-        self.holds[direction as usize].set(None);
-        self.peek(direction).freeze()
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Exchange {
     pub(super) too_large: bool,
     /// Who said to go on, by direction. It counts for a pause of its own only: one filter does not end another's.
     resumed: [Vec<Asked>; 2],
+    /// What filters hold of bodies, by direction.
+    held: [Vec<(Asked, BytesMut)>; 2],
     /// Routing is to be run again.
     pub reroute: bool,
     /// The service that a filter named.
@@ -111,6 +113,7 @@ impl Exchange {
             closed: false,
             too_large: false,
             resumed: Default::default(),
+            held: Default::default(),
             reroute: false,
             service: None,
             subset: Subset::default(),
@@ -135,6 +138,29 @@ impl Exchange {
         let resumed = &mut self.resumed[direction as usize];
         let found = resumed.iter().position(|by| *by == who);
         found.map(|at| resumed.swap_remove(at)).is_some()
+    }
+}
+
+impl Exchange {
+    /// Keeps what a filter holds of a body.
+    pub(super) fn hold(&mut self, direction: Direction, who: Asked, data: BytesMut) {
+        self.held[direction as usize].push((who, data));
+    }
+
+    /// Takes what it holds, which is nothing if it holds nothing.
+    pub(super) fn take_held(&mut self, direction: Direction, who: Asked) -> BytesMut {
+        let held = &mut self.held[direction as usize];
+        let found = held.iter().position(|(by, _)| *by == who);
+        found.map(|at| held.swap_remove(at).1).unwrap_or_default()
+    }
+
+    /// The body as that filter sees it: what it holds, or else what is being shown.
+    pub(super) fn body(&mut self, direction: Direction, who: Asked) -> &mut BytesMut {
+        match self.held[direction as usize].iter().position(|(by, _)| *by == who) {
+            Some(at) => &mut self.held[direction as usize][at].1,
+            None if direction == Direction::Request => &mut self.request_body,
+            None => &mut self.response_body,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use super::abi::{GuestMetrics, Metrics, SharedData};
 use super::engine::Budget;
-use super::exchange::{Exchange, Shared};
+use super::exchange::{Asked, Exchange, Shared};
 use crate::table::{EndpointState, Table};
 
 /// What all instances of a module have in common, whatever version of its file they run.
@@ -158,6 +158,11 @@ impl Host {
             tried: Vec::new(),
             reasons: HashMap::new(),
         }
+    }
+
+    /// Who asks, as the exchange of the context knows it.
+    pub(super) fn asked(&self) -> Asked {
+        Asked { instance: self.id, context: self.context }
     }
 
     /// Shows the exchange of the context to `look`; `None` if it has none.

@@ -10,6 +10,7 @@ pub mod etcd;
 pub mod etcdctl;
 pub mod grpc;
 pub mod load;
+pub mod modules;
 pub mod process;
 pub mod scene;
 pub mod tools;

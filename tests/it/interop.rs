@@ -16,6 +16,8 @@ mod contract_current;
 mod etcd;
 #[path = "interop/go.rs"]
 mod go;
+#[path = "interop/guests.rs"]
+mod guests;
 #[allow(dead_code, unused_imports, reason = "each of the two binaries uses a part of it")]
 mod harness;
 #[path = "interop/locks.rs"]

@@ -11,45 +11,8 @@ mod lives;
 mod ours;
 mod policies;
 
-use std::{fs, path::PathBuf};
-
-use crate::harness::{Backend, Client, Scene, client::Reply, eventually, tools::Folder};
-
-/// A folder of modules.
-pub struct Modules(Folder);
-
-impl Modules {
-    /// With these in it.
-    pub fn new(modules: &[(&str, Vec<u8>)]) -> Self {
-        let all = Self(Folder::new("modules"));
-        for (name, bytes) in modules {
-            all.put(name, bytes);
-        }
-        all
-    }
-
-    /// Where a module is.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(format!("{name}.wasm"))
-    }
-
-    /// Puts a module there, as people should: written beside, then renamed.
-    pub fn put(&self, name: &str, bytes: &[u8]) {
-        let beside = self.0.path().join("new");
-        fs::write(&beside, bytes).unwrap();
-        fs::rename(beside, self.file(name)).unwrap();
-    }
-
-    /// What the proxy's file says of it, with `more`.
-    pub fn config(&self, more: &str) -> String {
-        format!("wasm: {{folder: {}, cache: 'off', pause_timeout: 2s}}\n{more}", self.0.path().display())
-    }
-
-    /// A proxy with this folder, before `backends` of the service `greeter`.
-    pub async fn scene(&self, backends: &[&Backend], more: &str) -> Scene {
-        Scene::with("greeter", backends, &self.config(more)).await
-    }
-}
+pub use crate::harness::modules::Modules;
+use crate::harness::{Client, Scene, client::Reply, eventually};
 
 /// A callback with three parameters and an action.
 pub fn on(callback: &str, body: &str) -> String {

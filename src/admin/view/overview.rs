@@ -3,10 +3,14 @@
 use serde::Serialize;
 
 use super::attention::Attention;
+use super::events::Event;
 use super::{Facts, Level};
 use crate::admin::history::Steps;
 use crate::admin::show::{Rate, Seconds};
 use crate::registry::clip;
+
+/// Events that it has.
+const EVENTS: usize = 8;
 
 /// The first page.
 #[derive(Debug, Serialize)]
@@ -14,6 +18,8 @@ pub(in crate::admin) struct Overview<'a> {
     pub(in crate::admin) attention: Vec<Attention>,
     pub(in crate::admin) members: Vec<Member>,
     pub(in crate::admin) prefixes: Vec<Prefix<'a>>,
+    /// The last of them.
+    pub(in crate::admin) events: Vec<Event>,
     pub(in crate::admin) services: usize,
     pub(in crate::admin) instances: usize,
     /// Locks and elections, and how many wait for one.
@@ -70,6 +76,7 @@ pub(in crate::admin) fn overview<'a>(
     facts: &'a Facts<'_>,
     attention: Vec<Attention>,
     members: Vec<Member>,
+    events: Vec<Event>,
 ) -> Overview<'a> {
     let prefixes = facts.prefixes.iter().map(|status| {
         let (level, state) = match (&status.error, status.listed) {
@@ -95,6 +102,7 @@ pub(in crate::admin) fn overview<'a>(
         attention,
         members,
         prefixes: prefixes.collect(),
+        events: events.into_iter().take(EVENTS).collect(),
         services: facts.services.iter().filter(|(_, endpoints)| !endpoints.is_empty()).count(),
         instances: facts.services.iter().map(|(_, endpoints)| endpoints.len()).sum(),
         locks: facts.queues.len(),

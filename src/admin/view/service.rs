@@ -9,6 +9,7 @@ use super::services::{Key, ServiceRow, row, unreadable};
 use super::{Facts, Level, Query, Rows, shares};
 use crate::admin::history::Steps;
 use crate::admin::show::{LeaseId, Rate, Seconds, Share};
+use crate::admin::ttl::Ttl;
 use crate::health::{EndpointHealth, State};
 use crate::registry::clip;
 use crate::table::Endpoint;
@@ -61,6 +62,7 @@ pub(in crate::admin) struct EndpointRow<'a> {
     pub(in crate::admin) wanted: Share,
     pub(in crate::admin) actual: Share,
     pub(in crate::admin) lease: Option<LeaseId>,
+    pub(in crate::admin) ttl: Option<Ttl>,
     /// The revision of its key, which guards actions.
     pub(in crate::admin) revision: i64,
     pub(in crate::admin) history: &'a Steps,
@@ -108,7 +110,11 @@ impl Row for EndpointRow<'_> {
 }
 
 /// The page of the service that the query names; none if there is no such service.
-pub(in crate::admin) fn service<'a>(facts: &'a Facts<'_>, query: &Query) -> Option<Service<'a>> {
+pub(in crate::admin) fn service<'a>(
+    facts: &'a Facts<'_>,
+    ttl: impl Fn(i64) -> Option<Ttl>,
+    query: &Query,
+) -> Option<Service<'a>> {
     let at = facts.services.binary_search_by(|(name, _)| (**name).cmp(&query.name)).ok()?;
     let (name, endpoints) = &facts.services[at];
     let health = facts.health.get(name);
@@ -123,11 +129,16 @@ pub(in crate::admin) fn service<'a>(facts: &'a Facts<'_>, query: &Query) -> Opti
         let rest = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(&**name));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+    let mut endpoints = Rows::new(rows.collect(), query);
+    // Asked for what is shown only.
+    for row in &mut endpoints.rows {
+        row.ttl = row.lease.and_then(|lease| ttl(lease.0));
+    }
     Some(Service {
         service: row(facts, name),
         panic: health.is_some_and(|health| health.panic),
         revision: facts.prefixes.iter().map(|prefix| prefix.revision).max().unwrap_or(0),
-        endpoints: Rows::new(rows.collect(), query),
+        endpoints,
         unreadable: unreadable(facts, below),
         acts: facts.in_force.operator.is_some(),
     })
@@ -180,6 +191,7 @@ fn endpoint_row<'a>(
         wanted: Share(wanted),
         actual: Share::of(steps.minute(), minute),
         lease: (endpoint.lease != 0).then_some(LeaseId(endpoint.lease)),
+        ttl: None,
         revision: endpoint.revision,
         history: steps,
     }

@@ -5,6 +5,7 @@ use wasmtime::Linker;
 
 use super::ENV;
 use super::memory::{Answer, Guest, Status, Value, code, give, parts, slice, write_u32};
+use crate::wasm::exchange::Direction::{Request, Response};
 use crate::wasm::host::Host;
 
 /// proxy-wasm's numbers for buffers.
@@ -47,9 +48,10 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 
 /// Shows a buffer; an error if there is none of that kind now.
 fn look<T>(host: &Host, buffer: i32, look: impl FnOnce(&[u8]) -> T) -> Answer<T> {
+    let who = host.asked();
     match buffer {
-        REQUEST_BODY => host.with(|exchange| look(&exchange.request_body)).ok_or(Status::NotFound),
-        RESPONSE_BODY => host.with(|exchange| look(&exchange.response_body)).ok_or(Status::NotFound),
+        REQUEST_BODY => host.with(|exchange| look(exchange.body(Request, who))).ok_or(Status::NotFound),
+        RESPONSE_BODY => host.with(|exchange| look(exchange.body(Response, who))).ok_or(Status::NotFound),
         CALL_BODY | GRPC_MESSAGE => host.reply.as_ref().map(|reply| look(&reply.body)).ok_or(Status::NotFound),
         VM_CONFIG => Ok(look(&[])),
         CONFIG => Ok(look(&host.config)),
@@ -75,13 +77,14 @@ fn part(host: &Host, buffer: i32, start: i32, most: i32) -> Answer<Value> {
 fn set(guest: &mut Guest<'_>, buffer: i32, (start, size): (i32, i32), (at, len): (i32, i32)) -> Answer {
     let (memory, host) = parts(guest)?;
     let bytes = slice(memory, at, len)?;
-    let limit = host.env.buffer_limit;
+    let (limit, who) = (host.env.buffer_limit, host.asked());
+    let direction = match buffer {
+        REQUEST_BODY => Request,
+        RESPONSE_BODY => Response,
+        _ => return Err(Status::BadArgument),
+    };
     host.with(|exchange| {
-        let body = match buffer {
-            REQUEST_BODY => &mut exchange.request_body,
-            RESPONSE_BODY => &mut exchange.response_body,
-            _ => return Err(Status::BadArgument),
-        };
+        let body = exchange.body(direction, who);
         // Guests bear no other answer than OK: it is the exchange that ends, not the module.
         exchange.too_large |= splice(body, (start as u32, size as u32), bytes, limit).is_err();
         Ok(())

@@ -96,7 +96,12 @@ impl GuestMetrics {
     fn define(&self, module: &str, kind: Kind, name: &str) -> Metric {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let Families { defined, taken } = &mut *families;
-        let family = defined.entry((kind, sanitized(name))).or_insert_with_key(|(_, plain)| {
+        let mut plain = sanitized(name);
+        if kind == Kind::Counter && plain.ends_with("_total") {
+            // The page puts it behind each counter.
+            plain.truncate(plain.len() - "_total".len());
+        }
+        let family = defined.entry((kind, plain)).or_insert_with_key(|(_, plain)| {
             let mut full = format!("waypost_guest_{plain}");
             while kind.series(&full).iter().any(|series| taken.contains(series)) {
                 full += kind.suffix();

@@ -6,7 +6,7 @@ use wasmtime::Linker;
 use super::ENV;
 use super::maps;
 use super::memory::{Answer, Guest, Status, code, parts, slice};
-use crate::wasm::exchange::{Asked, Direction, Exchange, LocalResponse};
+use crate::wasm::exchange::{Direction, Exchange, LocalResponse};
 use crate::wasm::host::Host;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -52,7 +52,7 @@ fn resume(host: &Host, stream: i32) -> i32 {
         _ => return 0,
     };
     if let Some(shared) = &host.current {
-        shared.lock().resume(direction, Asked { instance: host.id, context: host.context });
+        shared.lock().resume(direction, host.asked());
         shared.wake(direction);
     }
     0

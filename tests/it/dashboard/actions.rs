@@ -117,6 +117,29 @@ async fn an_order_holds_here_while_etcd_is_away() {
 }
 
 #[tokio::test]
+async fn what_was_taken_back_while_etcd_was_away_does_not_come_back_with_it() {
+    let (one, two) = (Backend::h2c("one").await, Backend::h2c("two").await);
+    let mut scene = scene(&[&one, &two]).await;
+    let browser = Browser::logged_in(&scene.waypost).await;
+    act(&scene, &browser, "drain", &one, "&minutes=10").await;
+    assert_eq!(shares(&scene, 20, ["one", "two"]).await, [0, 20]);
+    let address = address(&scene, "restore", &one).await;
+    scene.etcd.kill(0).await;
+    let (form, _) = preview(&browser, &address).await;
+    assert_eq!(browser.post("/action", &form, &[]).await.0, 303);
+    assert_eq!(shares(&scene, 20, ["one", "two"]).await, [10, 10]);
+    scene.etcd.restart(0).await;
+    // Another order that arrives through etcd shows that orders are followed again.
+    let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() + 600_000;
+    let (key, two) = (format!("/waypost/orders/greeter/{}", escaped(&two.address.to_string())), two.address);
+    let order = format!(r#"{{"service":"greeter","endpoint":"{two}","order":"unhealthy","until":{until}}}"#);
+    scene.etcd.put(&key, &order).await;
+    shows(&scene.waypost, &format!("service?name=greeter&q={two}"), "/endpoints/rows/0/state", "unhealthy").await;
+    let one = format!("service?name=greeter&q={}", one.address);
+    shows(&scene.waypost, &one, "/endpoints/rows/0/state", "healthy").await;
+}
+
+#[tokio::test]
 async fn what_changed_since_it_was_shown_is_not_done() {
     let one = Backend::h2c("one").await;
     let scene = scene(&[&one]).await;

@@ -17,7 +17,10 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut 
             check(document, schema, value, at, &mut wrong);
             wrong.is_empty()
         };
-        return if any.iter().any(fits) { () } else { wrong.push(format!("{at}: {value} is none of {any:?}")) };
+        if !any.iter().any(fits) {
+            wrong.push(format!("{at}: {value} is none of {any:?}"));
+        }
+        return;
     }
     let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
     let kind = match value {
@@ -30,7 +33,8 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut 
         Value::Object(_) => "object",
     };
     if !types.iter().any(|t| t == kind || t == "number" && kind == "integer") {
-        return wrong.push(format!("{at}: {value} is no {types:?}"));
+        wrong.push(format!("{at}: {value} is no {types:?}"));
+        return;
     }
     if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(value)) {
         wrong.push(format!("{at}: {value} is none of {words:?}"));

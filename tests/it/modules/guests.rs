@@ -1,72 +1,13 @@
 //! Modules made with published SDKs, and such that others wrote: see `tests/guests`.
 
-use std::fmt::Write;
-
 use super::{Modules, call, logged};
 use crate::harness::{
-    Backend, Client, Scene,
+    Backend, Client,
     client::{Answer, full},
     eventually,
-    grpc::text,
+    modules::{Guests, guest, header, seen},
     scene::key,
-    tools::tool,
 };
-
-fn guest(name: &str) -> Vec<u8> {
-    std::fs::read(tool(&format!("guests/{name}.wasm"), "setup-test")).unwrap()
-}
-
-/// A proxy with a route for each mode of a guest: the first case is at `/0`, and so on. Before them a service `judge`.
-struct Guests {
-    scene: Scene,
-    _modules: Modules,
-    backends: Vec<Backend>,
-}
-
-impl Guests {
-    async fn new(name: &str, modes: &[&str]) -> Self {
-        let modules = Modules::new(&[(name, guest(name))]);
-        let mut routes = "routing:\n  routes:\n".to_owned();
-        for (n, mode) in modes.iter().enumerate() {
-            let mode = mode.replace('\'', "''");
-            writeln!(
-                routes,
-                "  - {{match: {{path_prefix: /{n}}}, service: greeter, filters: [{{module: {name}, config: '{mode}'}}]}}"
-            )
-            .unwrap();
-        }
-        let backends = vec![Backend::h2c("one").await, Backend::h2c("judge").await, Backend::http1("httpbin").await];
-        let scene = modules.scene(&[&backends[0]], &routes).await;
-        for service in [&backends[1], &backends[2]] {
-            scene.etcd.put(&key(&service.name, service), &service.url()).await;
-        }
-        scene.knows(3).await;
-        Self { scene, _modules: modules, backends }
-    }
-
-    /// What comes of a request to the route of that number.
-    async fn ask(&self, at: usize, headers: &[(&str, &str)], body: &str) -> Answer {
-        let client = Client::h1(self.scene.waypost.data).await;
-        let method = if body.is_empty() { "GET" } else { "POST" };
-        client.http(method, &format!("http://greeter/{at}"), headers, full(body.to_owned())).await
-    }
-
-    async fn sound(&self) {
-        let failures = self.scene.waypost.metric("waypost_module_failures_total", &[]).await;
-        assert_eq!(failures, 0.0, "{:?}", self.scene.waypost.log());
-    }
-}
-
-fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
-    text(&answer.headers, name).unwrap_or_else(|| panic!("no {name}: {answer:?}"))
-}
-
-/// The value of a header as the endpoint got it.
-fn seen(answer: &Answer, name: &str) -> Vec<String> {
-    let described = answer.json();
-    let pairs = described["headers"].as_array().unwrap();
-    pairs.iter().filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().unwrap().to_owned()).collect()
-}
 
 #[tokio::test]
 async fn the_sdk_for_rust_reads_and_changes_heads_and_bodies() {

@@ -2,8 +2,6 @@
 
 use std::{fs, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{Modules, call, kit::filter, logged, on, reaches};
 use crate::harness::{Backend, Client, Load, Scene, client::full, eventually, load::Rate, until};
 
@@ -40,7 +38,7 @@ async fn a_filter_that_fails_denies_or_is_skipped_and_comes_back() {
     let more = format!(
         "{ONE_WORKER}routing:
   routes:
-  - {{match: {{path_prefix: /must}}, service: greeter, filters: [{{module: other}}, {{module: must}}]}}
+  - {{match: {{path_prefix: /must}}, service: greeter, filters: [{{module: must}}]}}
   - {{match: {{path_prefix: /may}}, service: greeter, filters: [{{module: may, on_error: skip}}]}}
   - {{match: {{path_prefix: /other}}, service: greeter, filters: [{{module: other}}]}}\n"
     );
@@ -54,15 +52,16 @@ async fn a_filter_that_fails_denies_or_is_skipped_and_comes_back() {
         let (status, text) = get("/must", &[(how, "1")]).await;
         assert_eq!(status, 503, "{text}");
         assert!(text.starts_with("filter `must` does not work"), "{text}");
-        assert_eq!(get("/may", &[(how, "1")]).await.0, 200);
-        // Until the next instance is there, one is denied and the other skipped.
-        assert_eq!((get("/must", &[]).await.0, get("/may", &[]).await.0), (503, 200));
+        assert_eq!(get("/must", &[]).await.0, 503, "until the next instance is there");
+        assert_eq!((get("/may", &[(how, "1")]).await.0, get("/may", &[]).await.0), (200, 200));
         assert_eq!(get("/other", &[]).await.0, 200, "others are not touched");
-        eventually("the module to come back", || async {
-            let answer = client.http("GET", "http://greeter/must", &[], full("")).await;
-            if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
-        })
-        .await;
+        for path in ["must", "may"] {
+            eventually("the module to come back", || async {
+                let answer = client.http("GET", &format!("http://greeter/{path}"), &[], full("")).await;
+                if answer.headers.get("x-module").is_some_and(|name| name == path) { Ok(()) } else { Err(answer) }
+            })
+            .await;
+        }
     }
     for (module, reason) in [("must", "trap"), ("must", "time"), ("may", "trap"), ("may", "time")] {
         let labels = [&*format!("module=\"{module}\""), &*format!("reason=\"{reason}\"")];
@@ -158,14 +157,11 @@ async fn a_hundred_swaps_under_load_cost_no_call() {
     let rate = Rate { per_second: 500, at_once: 40, streams: 4 };
     let load = Load::start(scene.waypost.data, "greeter", rate).await;
     let loads = ["swapped", "\"loaded\""];
-    let begin = Instant::now();
     for swap in 1..=100_u32 {
         modules.put("swapped", &versions[swap as usize % versions.len()]);
         reaches(&scene, "waypost_module_loads_total", &loads, f64::from(swap) + 1.0).await;
     }
-    assert!(begin.elapsed() > Duration::from_secs(50), "a change is acted upon when it has come to rest");
     let counted = load.stop(rate).await;
-    until("the last one", || true).await;
     answers(&scene, "version 0").await;
     assert_eq!(scene.waypost.metric("waypost_module_failures_total", &["swapped"]).await, 0.0);
     assert!(counted.by("a") > 0 && counted.by("b") > 0);
