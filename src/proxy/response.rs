@@ -90,7 +90,13 @@ impl ResponseBody {
                 ("deadline", Some(respond::trailers(Code::DeadlineExceeded, "the deadline of the call passed")))
             }
             BodyError::Http2(error) if error.is_reset() => ("reset", None),
-            BodyError::Filter(stop) => ("filter", Some(respond::trailers(Code::Internal, &stop.to_string()))),
+            BodyError::Filter(stop) => {
+                let failure = Failure::Filter(stop.clone());
+                let local = self.chain.as_ref().and_then(|chain| chain.exchange().local.take());
+                // The head is gone: of what a filter answers the status can still be told.
+                let said = local.map(respond::local_trailers);
+                (failure.label(), Some(said.unwrap_or_else(|| failure.trailers())))
+            }
             BodyError::Http2(_) | BodyError::Http1(_) | BodyError::Stalled(_) => {
                 let text = "the connection to the instance was lost in the middle of its response";
                 ("connection_lost", Some(respond::trailers(Code::Unavailable, text)))
