@@ -24,7 +24,7 @@ if ! is_done peers-debian "$PACKAGES" || ! [ -x "$peers/debian/usr/sbin/haproxy"
         cd "$peers/debian"
         # Those that are installed are unpacked as well, so that all machines run the same.
         libraries=$(apt-get --simulate --no-install-recommends install $PACKAGES | sed -n 's/^Inst \([^ ]*\).*/\1/p')
-        apt-get -qq download $(printf '%s\n' $PACKAGES $libraries | sort -u)
+        apt-get -qq -o APT::Sandbox::User=root download $(printf '%s\n' $PACKAGES $libraries | sort -u)
         for package in ./*.deb; do dpkg-deb --extract "$package" .; done
         rm ./*.deb
     )
