@@ -5,6 +5,7 @@
 //! The store takes lines over TCP: `read NAME TOKEN` and `write NAME TOKEN VALUE`. It answers with the value, and refuses
 //! a token that is smaller than one that it has seen. So a process that was stopped between its check and its write,
 //! for longer than its lock lasts, does no harm when it goes on.
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program that talks to whoever started it")]
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! A gRPC client that knows nothing but the service's name.
 //!
 //!     cargo run --example greeter_client -- you 4
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program that talks to whoever started it")]
 
 use std::error::Error;
 

@@ -3,6 +3,7 @@
 //!     cargo run --example greeter_server -- one
 //!
 //! Where etcd is, it finds as `waypost::Manager::connect` says, or in `WAYPOST_ETCD_ENDPOINTS`.
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program that talks to whoever started it")]
 
 use std::error::Error;
 

@@ -2,8 +2,6 @@
 //! until Ctrl-C.
 
 mod greeter;
-mod lock;
-mod registration;
 mod server;
 mod story;
 mod traffic;

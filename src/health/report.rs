@@ -189,11 +189,11 @@ impl Collector for Metrics {
             }),
         )?;
         let [service, all] = &self.0.overdue;
-        let waiting = [("service", service), ("all", all)];
+        let waiting = [("service", service), ("all", all)].map(|(limit, count)| (limit, count.load(Ordering::Relaxed)));
         families.gauges(
             names::PROBES_OVERDUE,
             "Probes that are due and wait because as many as may be are under way",
-            waiting.map(|(limit, count)| ([("limit", limit)], count.load(Ordering::Relaxed))),
+            waiting.into_iter().filter(|(_, count)| *count > 0).map(|(limit, count)| ([("limit", limit)], count)),
         )?;
         let count = |result, counter: &AtomicU64| ([("result", result)], counter.load(Ordering::Relaxed));
         let probes = [count("good", &self.0.good), count("bad", &self.0.bad), count("nothing", &self.0.nothing)];

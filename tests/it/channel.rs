@@ -1,13 +1,10 @@
 //! The channel by a service's name, under tonic's own client: weights, streams, failures, and instances that come and go.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::{Buf, BufMut};
 use futures_util::{StreamExt, stream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{
     Code, Request, Response, Status,
     client::Grpc,

@@ -1,9 +1,9 @@
 //! Locks and elections of the library: on real etcd servers and the embedded one, and against etcdctl.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use waypost::registry::{Config, Error, Loss, Registry};
 
 use crate::{

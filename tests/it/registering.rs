@@ -1,7 +1,8 @@
 //! Registrations and leases of the library, on real etcd servers and the embedded one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use waypost::{
     etcd::{self, Client, Metrics},
     registry::{Config, Entry, Error, Loss, Registration, Registry, Retry, Status, format::FormatName},

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::greeter;
-use super::lock::Contender;
-use super::registration::{Registration, TTL};
 use super::server::{Application, Server};
 use super::traffic::{self, Traffic};
 use super::{Problem, Say};
 use crate::etcd::{Client, Event};
-use crate::registry::clip;
+use crate::registry::{self, Lock, Locks, Registration, Registry, clip};
 
 /// Between two changes.
 const PAUSE: Duration = Duration::from_secs(8);
@@ -23,8 +22,11 @@ const COUNT: Duration = Duration::from_secs(4);
 /// The longest that the first call may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const REPORT: &str = "/locks/nightly-report";
-const BACKUP: &str = "/locks/backup";
+/// The leases' time to live.
+const TTL: Duration = Duration::from_secs(5);
+
+const REPORT: &str = "nightly-report";
+const BACKUP: &str = "backup";
 
 /// An instance of a service: a server, and its registration.
 struct Instance {
@@ -33,7 +35,7 @@ struct Instance {
 }
 
 pub(super) struct Story {
-    client: Client,
+    registry: Registry,
     proxy: SocketAddr,
     say: Say,
     traffic: Traffic,
@@ -42,7 +44,8 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new(client: Client, proxy: SocketAddr, say: Say) -> Self {
-        Story { client, proxy, say, traffic: Traffic::default(), instances: RefCell::default() }
+        let registry = Registry::new(client, registry::Config { ttl: TTL, ..registry::Config::default() });
+        Story { registry, proxy, say, traffic: Traffic::default(), instances: RefCell::default() }
     }
 
     /// Everything, for ever.
@@ -62,9 +65,12 @@ impl Story {
     }
 
     async fn chapters(&self) -> Result<(), Problem> {
-        let _backup = Contender::queue(&self.client, &self.say, BACKUP).await?;
-        let (mut holder, mut waiter) = (("worker-1", self.contend().await?), ("worker-2", self.contend().await?));
-        self.say.line(format!("worker-1 holds {REPORT}, worker-2 waits for it, worker-3 holds {BACKUP}"));
+        let locks = self.registry.locks();
+        let mut backup = JoinSet::new();
+        backup.spawn(hold(locks.clone(), BACKUP));
+        let mut holder = ("worker-1", Some(locks.lock(REPORT).await?));
+        let mut waiter = ("worker-2", contend(&locks));
+        self.say.line(format!("worker-1 holds /locks/{REPORT}, worker-2 waits for it, worker-3 holds /locks/{BACKUP}"));
         self.count().await;
         for weight in [4, 1].into_iter().cycle() {
             self.say.line("greeter two stops in good order: it takes back its registration, then ends its calls");
@@ -75,21 +81,37 @@ impl Story {
             self.start("greeter/two").await?;
             self.count().await;
 
-            self.say.line(format!("{} releases {REPORT}; {} has waited for it", holder.0, waiter.0));
-            let next = (holder.0, {
-                holder.1.release().await;
-                self.contend().await?
-            });
-            (holder, waiter) = (waiter, next);
-            match timeout(PAUSE, holder.1.holds()).await {
-                Ok(token) => self.say.line(format!("{} holds {REPORT}, with the fencing token {}", holder.0, token?)),
-                Err(_) => self.say.line(format!("{} does not get it: it has lost its place in the queue", holder.0)),
+            self.say.line(format!("{} releases /locks/{REPORT}; {} has waited for it", holder.0, waiter.0));
+            if let Some(lock) = holder.1.take()
+                && let Err(error) = lock.unlock().await
+            {
+                self.say.line(format!("{} had it no longer: {error}", holder.0));
             }
+            let next = (holder.0, contend(&locks));
+            let (name, mut waiting) = std::mem::replace(&mut waiter, next);
+            holder = match timeout(PAUSE, waiting.join_next()).await {
+                Ok(Some(Ok(lock))) => {
+                    let token = lock.token();
+                    self.say.line(match &token {
+                        Ok(token) => format!("{name} holds /locks/{REPORT}, with the fencing token {token}"),
+                        Err(error) => format!("{name} had it for a moment: {error}"),
+                    });
+                    (name, Some(lock))
+                }
+                _ => {
+                    self.say.line(format!("{name} does not get it: somebody else is before it"));
+                    (name, None)
+                }
+            };
             sleep(PAUSE).await;
 
             self.say
                 .line(format!("clock b crashes: its registration stays until its lease of {} s ends", TTL.as_secs()));
-            drop(self.instances.borrow_mut().remove("clock/b"));
+            let crashed = self.instances.borrow_mut().remove("clock/b");
+            if let Some(Instance { server, registration }) = crashed {
+                drop(server);
+                registration.abandon().await;
+            }
             self.count().await;
 
             self.say.line("clock b starts again");
@@ -103,10 +125,6 @@ impl Story {
         Ok(())
     }
 
-    async fn contend(&self) -> Result<Contender, Problem> {
-        Ok(Contender::queue(&self.client, &self.say, REPORT).await?)
-    }
-
     /// Starts an instance and registers it.
     async fn start(&self, name: &'static str) -> Result<(), Problem> {
         let application = match name.split_once('/') {
@@ -115,8 +133,7 @@ impl Story {
         };
         let server = Server::start(application).await?;
         let value = value(name, server.address, weight(name));
-        let registration =
-            Registration::write(&self.client, &self.say, move |_| format!("/services/{name}"), &value).await?;
+        let registration = self.registry.register_at(&format!("/services/{name}"), value).await?;
         self.instances.borrow_mut().insert(name, Instance { server, registration });
         Ok(())
     }
@@ -125,15 +142,22 @@ impl Story {
     async fn stop(&self, name: &str) {
         let gone = self.instances.borrow_mut().remove(name);
         if let Some(Instance { server, registration }) = gone {
-            registration.end().await;
+            if let Err(error) = registration.deregister().await {
+                // Its lease ends all the same.
+                tracing::debug!(name, %error, "a registration could not be taken back");
+            }
             server.stop().await;
         }
     }
 
     async fn reweigh(&self, name: &str, weight: u32) {
         let instance = self.instances.borrow_mut().remove_entry(name);
-        if let Some((name, instance)) = instance {
-            instance.registration.update(&value(name, instance.server.address, weight)).await;
+        if let Some((name, mut instance)) = instance {
+            let (key, value) = (format!("/services/{name}"), value(name, instance.server.address, weight));
+            if let Err(error) = instance.registration.update_value(&key, value).await {
+                // It is written as soon as that is possible.
+                tracing::debug!(name, %error, "a weight could not be written yet");
+            }
             self.instances.borrow_mut().insert(name, instance);
         }
     }
@@ -165,19 +189,54 @@ impl Story {
         Ok(())
     }
 
+    /// Whether an instance that runs is registered under this key.
+    fn is_registered(&self, key: &[u8]) -> bool {
+        let instances = self.instances.borrow();
+        instances.values().any(|instance| instance.registration.keys().iter().any(|own| own.as_bytes() == key))
+    }
+
     /// Says what changes in the registry, whoever changes it.
     async fn watch(&self) -> Result<(), Problem> {
-        let mut watch = self.client.watch(b"/", 1).await?;
+        let mut watch = self.registry.client().watch(b"/", 1).await?;
         loop {
             for event in watch.next().await?.events {
                 let shown = |bytes: &[u8]| clip(&String::from_utf8_lossy(bytes));
-                let line = match event {
+                let line = match &event {
                     Event::Put(kv) => format!("  put {} {}", shown(&kv.key), shown(&kv.value)),
-                    Event::Delete { key, .. } => format!("  delete {}", shown(&key)),
+                    Event::Delete { key, .. } => format!("  delete {}", shown(key)),
                 };
                 self.say.line(line.trim_end());
+                if let Event::Delete { key, .. } = event
+                    && self.is_registered(&key)
+                {
+                    self.say.line(format!("{} is gone: it is registered again", shown(&key)));
+                }
             }
         }
+    }
+}
+
+/// Waits for the nightly report's lock, for as long as it is kept; whoever throws it out of the queue sees it come back.
+fn contend(locks: &Locks) -> JoinSet<Lock> {
+    let mut waiting = JoinSet::new();
+    waiting.spawn(lock(locks.clone(), REPORT));
+    waiting
+}
+
+async fn lock(locks: Locks, name: &'static str) -> Lock {
+    loop {
+        match locks.lock(name).await {
+            Ok(lock) => return lock,
+            Err(error) => tracing::debug!(name, %error, "a place in a queue was lost"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Holds a lock for ever, again and again if it is taken away.
+async fn hold(locks: Locks, name: &'static str) {
+    loop {
+        lock(locks.clone(), name).await.lost().await;
     }
 }
 
