@@ -32,8 +32,28 @@ setup-interop: setup-test ## build what the interop tests need (Go 1.24 or newer
 interop: setup-interop ## run the proxy against h2spec, grpc-go and current etcd servers
 	cargo test --locked --test interop
 
+setup-bench: ## install the proxies that `make bench` compares with, and build all that it runs
+	@$(SETUP)/build.sh
+	@$(SETUP)/etcd.sh
+	@$(SETUP)/bench.sh
+	cargo build --locked --profile dist --bin waypost --example bench-echo --example bench-load
+
+bench: setup-bench ## what calls cost beside other proxies: three shapes, about ten minutes
+	benches/compare/run.py shapes
+
+bench-full: setup-bench ## bodies, streams, transfers, HTTP/1.1, churn, fixed rate, endpoints, memory, tables as well: about an hour
+	benches/compare/run.py full
+	cargo bench --locked --profile dist --bench discovery
+	cargo bench --locked --profile dist --bench table
+
+bench-wasm: setup-bench filters ## the same module in Waypost and in Envoy
+	benches/compare/run.py wasm
+
+bench-count: setup-bench ## instructions per call; fails if there are 5 % more than committed (WRITE=1: commit to those of now)
+	benches/compare/count.py $(if $(WRITE),--write)
+
 lint: ## formatting, clippy and docs with warnings as errors, every feature alone
 	@$(SETUP)/build.sh
 	@$(SETUP)/lint.sh
 
-.PHONY: help setup-demo demo setup-test filters test setup-interop interop lint
+.PHONY: help setup-demo demo setup-test filters test setup-interop interop setup-bench bench bench-full bench-wasm bench-count lint

@@ -1,5 +1,5 @@
 //! How long it takes from the put of a new service to the first call that reaches it: the real proxy, a real etcd, one
-//! gRPC client that calls without a pause.
+//! gRPC client that calls without a pause; with 0, 10,000 and 100,000 other instances in the table.
 //!
 //!     cargo bench --bench discovery
 //!
@@ -18,13 +18,16 @@ mod process;
 mod waypost;
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use process::{Etcd, Folder};
+use process::{Etcd, Folder, INSTANCES};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use waypost::Waypost;
 
+/// Other services, of 50 instances each.
+const OTHERS: [usize; 3] = [0, 200, 2000];
 const WARM_UP: usize = 20;
 const MEASURED: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,17 +35,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let folder = Folder::new("discovery")?;
-    let etcd = Etcd::start(&folder).await?;
+    let mut etcd = Etcd::start(&folder).await?;
     let server = TcpListener::bind("127.0.0.1:0").await?;
-    let address = server.local_addr()?.to_string();
+    let address = server.local_addr()?;
     tokio::spawn(echo::run(server));
-    let waypost = Waypost::start(&folder, &etcd.url, "").await?;
+    // Nobody calls the others, so nobody needs to be there.
+    let elsewhere: Vec<_> = (1..=INSTANCES as u16).map(|port| SocketAddr::from(([127, 0, 0, 2], port))).collect();
+    let mut there = 0;
+    for others in OTHERS {
+        etcd.fill(there..others, &elsewhere).await?;
+        there = others;
+        println!("with {} other instances:", others * INSTANCES);
+        let waypost = Waypost::start(&folder, &etcd.url, "").await?;
+        measure(&etcd, &waypost, others, &address.to_string()).await?;
+    }
+    Ok(())
+}
 
+async fn measure(etcd: &Etcd, waypost: &Waypost, others: usize, address: &str) -> Result<(), Box<dyn Error>> {
     let (mut puts, mut routed) = (Vec::new(), Vec::new());
     for i in 0..WARM_UP + MEASURED {
-        let service = format!("s{i}");
+        let service = format!("new-{others}-{i}");
         let mut kv = etcd.client.kv_client();
-        let (key, value) = (format!("/services/{service}/1"), address.clone());
+        let (key, value) = (format!("/services/{service}/1"), address.to_owned());
         let start = Instant::now();
         let put = tokio::spawn(async move { kv.put(key, value, None).await.map(|_| start.elapsed()) });
         while !waypost.call(&service).await? {

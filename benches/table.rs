@@ -1,4 +1,4 @@
-//! What a large table costs: 10,000 instances in 200 services, in the real proxy with a real etcd.
+//! What a large table costs: 10,000 and 100,000 instances, 50 to a service, in the real proxy with a real etcd.
 //!
 //!     cargo bench --bench table
 //!
@@ -19,14 +19,13 @@ use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
 
-use etcd_client::{ResponseHeader, Txn, TxnOp};
-use process::{Etcd, Folder, until};
+use etcd_client::ResponseHeader;
+use process::{Etcd, Folder, INSTANCES, registration, until};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use waypost::Waypost;
 
-const SERVICES: usize = 200;
-const INSTANCES: usize = 50;
+const SERVICES: [usize; 2] = [200, 2000];
 const CHANGES: usize = 1000;
 
 #[tokio::main]
@@ -42,22 +41,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     report("with an empty etcd", &folder, &etcd).await?;
-    for service in 0..SERVICES {
-        // A transaction takes 128 operations.
-        let puts = (0..INSTANCES).map(|instance| {
-            let (key, value) = registration(service, instance, addresses[instance], 1);
-            TxnOp::put(key, value, None)
-        });
-        etcd.client.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await?;
+    let mut there = 0;
+    for services in SERVICES {
+        etcd.fill(there..services, &addresses).await?;
+        there = services;
+        let what = format!("with {} instances in {services} services", services * INSTANCES);
+        let waypost = report(&what, &folder, &etcd).await?;
+        changes(&mut etcd, &waypost, services, &addresses).await?;
     }
-    let what = format!("with {} instances in {SERVICES} services", SERVICES * INSTANCES);
-    let waypost = report(&what, &folder, &etcd).await?;
+    Ok(())
+}
 
+/// What one change among so many costs.
+async fn changes(
+    etcd: &mut Etcd,
+    waypost: &Waypost,
+    services: usize,
+    addresses: &[SocketAddr],
+) -> Result<(), Box<dyn Error>> {
     let before = waypost.cpu_time()?;
     for change in 0..CHANGES {
-        let (service, instance) = (change % SERVICES, change % INSTANCES);
-        let (key, value) = registration(service, instance, addresses[instance], 2 + change / SERVICES);
-        put_and_see(&mut etcd, &waypost, key, value, change + 1 == CHANGES).await?;
+        let (service, instance) = (change % services, change % INSTANCES);
+        let (key, value) = registration(service, instance, addresses[instance], 2 + change / services);
+        put_and_see(etcd, waypost, key, value, change + 1 == CHANGES).await?;
     }
     let spent = (waypost.cpu_time()? - before).as_secs_f64() * 1e6 / CHANGES as f64;
     println!("one change: {spent:.0} µs of CPU, all threads, of {CHANGES} changes one after the other");
@@ -65,25 +71,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for service in ["s0", "s1"] {
         waypost.call(service).await?;
     }
-    let before = [rebuilds(&waypost, "s0").await?, rebuilds(&waypost, "s1").await?];
+    let before = [rebuilds(waypost, "s0").await?, rebuilds(waypost, "s1").await?];
     let (key, value) = registration(0, 0, addresses[0], 100);
-    put_and_see(&mut etcd, &waypost, key, value, true).await?;
+    put_and_see(etcd, waypost, key, value, true).await?;
     for service in ["s0", "s1"] {
         waypost.call(service).await?;
     }
-    let after = [rebuilds(&waypost, "s0").await?, rebuilds(&waypost, "s1").await?];
+    let after = [rebuilds(waypost, "s0").await?, rebuilds(waypost, "s1").await?];
     println!("pickers rebuilt for a change of s0: {} of s0, {} of s1", after[0] - before[0], after[1] - before[1]);
     if after != [before[0] + 1, before[1]] {
         return Err("a change of s0 must rebuild the picker of s0, and no other".into());
     }
     Ok(())
-}
-
-/// Key and value of an instance, in the layout of etcd's Go naming package.
-fn registration(service: usize, instance: usize, address: SocketAddr, weight: usize) -> (String, String) {
-    let metadata = format!(r#"{{"weight":{weight},"version":"v1.4.2","zone":"eu-central-1a"}}"#);
-    let value = format!(r#"{{"Op":0,"Addr":"{address}","Metadata":{metadata}}}"#);
-    (format!("/services/s{service}/i{instance}"), value)
 }
 
 /// Starts the proxy and prints how long it took and what it takes.

@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use etcd_client::{Txn, TxnOp};
 use tokio::time::{Instant, sleep};
 
 /// A folder of this process's own, removed when dropped.
@@ -106,6 +108,33 @@ impl Etcd {
         .await?;
         Ok(Etcd { url, client, _process: process })
     }
+
+    /// Registers services, each with an instance at each of these addresses, of which there are `INSTANCES` at most.
+    pub(crate) async fn fill(
+        &mut self,
+        services: Range<usize>,
+        addresses: &[SocketAddr],
+    ) -> Result<(), Box<dyn Error>> {
+        for service in services {
+            // A transaction takes 128 operations.
+            let puts = addresses.iter().take(INSTANCES).enumerate().map(|(instance, address)| {
+                let (key, value) = registration(service, instance, *address, 1);
+                TxnOp::put(key, value, None)
+            });
+            self.client.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Instances of each service that `fill` registers.
+pub(crate) const INSTANCES: usize = 50;
+
+/// Key and value of an instance, in the layout of etcd's Go naming package.
+pub(crate) fn registration(service: usize, instance: usize, address: SocketAddr, weight: usize) -> (String, String) {
+    let metadata = format!(r#"{{"weight":{weight},"version":"v1.4.2","zone":"eu-central-1a"}}"#);
+    let value = format!(r#"{{"Op":0,"Addr":"{address}","Metadata":{metadata}}}"#);
+    (format!("/services/s{service}/i{instance}"), value)
 }
 
 /// Tries until it works, for half a minute.

@@ -4,22 +4,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream};
-use http_body::Body;
+use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 use super::body::BodyError;
+
+/// Pieces up to this size are joined, up to the size of a frame: a frame costs more than the copy of so few bytes.
+const SMALL: usize = 1 << 10;
+const JOINED: usize = 16 << 10;
 
 /// A body on its way into an HTTP/2 stream. Dropping it before its end resets the stream.
 pub(super) struct Pump<B> {
     pub(super) body: B,
     stream: SendStream<Bytes>,
     chunk: Bytes,
+    /// A chunk has gone out. Most bodies have only one, and looking for more would cost those something.
+    begun: bool,
+    /// What came after the chunk and could not be joined to it.
+    next: Option<Next>,
     /// Runs while the receiver takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     stall_timeout: Duration,
 }
+
+/// What a body gives: a frame, an error, or its end.
+type Next = Option<Result<Frame<Bytes>, BodyError>>;
 
 /// Why a body did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +47,7 @@ pub(super) enum PumpError {
 
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
     pub(super) fn new(body: B, stream: SendStream<Bytes>, stall_timeout: Duration) -> Self {
-        Pump { body, stream, chunk: Bytes::new(), stalled: None, stall_timeout }
+        Pump { body, stream, chunk: Bytes::new(), begun: false, next: None, stalled: None, stall_timeout }
     }
 
     /// Carries on; ready when all of it, or an error, has been sent.
@@ -44,14 +55,14 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
         loop {
             while !self.chunk.is_empty() {
                 let room = ready!(self.poll_room(cx))?;
-                let last = room >= self.chunk.len() && self.body.is_end_stream();
+                let last = room >= self.chunk.len() && self.is_end();
                 let part = self.chunk.split_to(room.min(self.chunk.len()));
                 self.stream.send_data(part, last).map_err(PumpError::Sink)?;
                 if last {
                     return Poll::Ready(Ok(()));
                 }
             }
-            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let Poll::Ready(frame) = self.poll_next(cx) else {
                 let reset = ready!(self.stream.poll_reset(cx));
                 return Poll::Ready(Err(reset.map_or_else(PumpError::Sink, PumpError::Reset)));
             };
@@ -61,13 +72,56 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
                     Ok(data) if data.is_empty() && self.body.is_end_stream() => {
                         return Poll::Ready(self.stream.send_data(data, true).map_err(PumpError::Sink));
                     }
-                    Ok(data) => self.chunk = data,
+                    Ok(data) => {
+                        self.chunk = data;
+                        if std::mem::replace(&mut self.begun, true) {
+                            self.join(cx);
+                        }
+                    }
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         return Poll::Ready(self.stream.send_trailers(trailers).map_err(PumpError::Sink));
                     }
                 },
             }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        match self.next.take() {
+            Some(next) => Poll::Ready(next),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        }
+    }
+
+    /// Nothing comes after the chunk.
+    fn is_end(&self) -> bool {
+        self.next.as_ref().map_or_else(|| self.body.is_end_stream(), Option::is_none)
+    }
+
+    /// Adds to the chunk the small pieces that are there already, so that they go out in one frame. Waits for none.
+    fn join(&mut self, cx: &mut Context<'_>) {
+        let mut joined = BytesMut::new();
+        let mut length = self.chunk.len();
+        let fits = |length, joined: &BytesMut| length <= if joined.is_empty() { SMALL } else { JOINED - SMALL };
+        while fits(length, &joined) && !self.body.is_end_stream() {
+            let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(cx) else { break };
+            match next {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(|data| data.len() <= SMALL) => {
+                    if joined.is_empty() {
+                        joined.extend_from_slice(&self.chunk);
+                    }
+                    joined.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+                    length = joined.len();
+                }
+                next => {
+                    self.next = Some(next);
+                    break;
+                }
+            }
+        }
+        if !joined.is_empty() {
+            self.chunk = joined.freeze();
         }
     }
 
@@ -109,3 +163,6 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
         self.body
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, request};
 use tokio::time::Instant;
 
 use super::headers;
+use super::respond::GRPC_STATUS;
 use super::service::{Picked, Service};
 use super::stats::ServiceStats;
 use crate::balance::Outcome;
@@ -85,7 +86,7 @@ impl Record {
     /// Takes note of a `grpc-status` in a head or in trailers.
     pub(super) fn status_in(&mut self, headers: &HeaderMap) {
         if self.grpc
-            && let Some(status) = headers.get("grpc-status")
+            && let Some(status) = headers.get(GRPC_STATUS)
         {
             self.grpc_status = status.to_str().ok().and_then(|status| status.parse().ok()).or(Some(2));
         }

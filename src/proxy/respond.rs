@@ -12,7 +12,7 @@ use crate::route::NoRoute;
 use crate::upstream::ConnectError;
 use crate::wasm::{LocalResponse, Stop};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why a call could not be carried.
