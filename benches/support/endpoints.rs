@@ -18,7 +18,7 @@ pub(crate) fn endpoints(count: u32) -> Endpoints {
                 address: address.parse().expect("an address"),
                 weight: id % 7 + 1,
                 version: String::new(),
-                zone: if id % 3 == 0 { "a" } else { "b" }.to_owned(),
+                zone: if id.is_multiple_of(3) { "a" } else { "b" }.to_owned(),
                 tags: Vec::new(),
                 protocol: None,
                 tls: None,

@@ -77,14 +77,14 @@ impl Tree {
     }
 
     /// The value of a key, where `here` is the path of this tree.
-    pub(super) fn leaf(&self, here: String, wanted: &str) -> Option<&Leaf> {
+    pub(super) fn leaf(&self, here: &str, wanted: &str) -> Option<&Leaf> {
         match self {
             Tree::Leaf(leaf) => (here == wanted).then_some(leaf),
             Tree::Section(entries) | Tree::Map(entries) => {
-                entries.iter().find_map(|(key, tree)| tree.leaf(join(&here, key), wanted))
+                entries.iter().find_map(|(key, tree)| tree.leaf(&join(here, key), wanted))
             }
             Tree::List(items) => {
-                items.iter().enumerate().find_map(|(i, tree)| tree.leaf(format!("{here}[{i}]"), wanted))
+                items.iter().enumerate().find_map(|(i, tree)| tree.leaf(&format!("{here}[{i}]"), wanted))
             }
         }
     }

@@ -186,7 +186,7 @@ impl<'a> Section<'a> {
     /// Notes an error at a value that was read before, by its whole path.
     pub fn error_at(&mut self, path: &str, message: impl Into<String>) {
         let here = &self.frames[0].path;
-        let leaf = self.record.iter().find_map(|(key, tree)| tree.leaf(join(here, key), path));
+        let leaf = self.record.iter().find_map(|(key, tree)| tree.leaf(&join(here, key), path));
         let place = leaf.map_or_else(|| self.reader.file.clone(), |leaf| leaf.place.clone());
         self.reader.errors.push(Error { place, key: path.to_owned(), message: message.into() });
     }

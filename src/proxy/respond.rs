@@ -107,10 +107,9 @@ impl Failure {
             Failure::ConnectionLost { .. } => "connection_lost",
             Failure::Reset(..) => "reset",
             Failure::Deadline(_) => "deadline",
-            Failure::TooManyFields(..) => "too_large",
             Failure::BadRequest(_) | Failure::NoRoute(_) => "bad_request",
             Failure::Filter(Stop::Answered(_) | Stop::Closed(_)) => "filter",
-            Failure::Filter(Stop::TooLarge(_)) => "too_large",
+            Failure::TooManyFields(..) | Failure::Filter(Stop::TooLarge(_)) => "too_large",
             Failure::Filter(Stop::Failed(_) | Stop::Held(_)) => "filter_failed",
         }
     }
@@ -125,19 +124,23 @@ impl Failure {
     fn codes(&self) -> (StatusCode, Code) {
         match self {
             Failure::UnknownService(_) => (StatusCode::NOT_FOUND, Code::Unavailable),
-            Failure::NotReady(_) | Failure::NoInstances(_) | Failure::NoSubset(_) | Failure::Refused(_) => {
+            Failure::NotReady(_)
+            | Failure::NoInstances(_)
+            | Failure::NoSubset(_)
+            | Failure::Refused(_)
+            | Failure::Unreachable { .. }
+            | Failure::Filter(Stop::Answered(_) | Stop::Closed(_) | Stop::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
             Failure::Loop(_) => (StatusCode::LOOP_DETECTED, Code::Unavailable),
-            Failure::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
             Failure::ConnectionLost { .. } => (StatusCode::BAD_GATEWAY, Code::Unavailable),
             Failure::Reset(_, reason) => (StatusCode::BAD_GATEWAY, code_of_reset(*reason)),
-            Failure::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
+            Failure::Deadline(_) | Failure::Filter(Stop::Held(_)) => {
+                (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded)
+            }
             Failure::TooManyFields(..) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::ResourceExhausted),
             Failure::BadRequest(_) | Failure::NoRoute(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
             Failure::Filter(Stop::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
-            Failure::Filter(Stop::Held(_)) => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
-            Failure::Filter(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::catalog::Telemetry;
 use super::fault::Fault;
@@ -114,7 +115,7 @@ impl Live {
     pub fn failed(&mut self, fault: &Fault) {
         let module = &self.bound.module;
         self.bound.telemetry.failed(module.name(), fault.label());
-        let due = self.complaint.due(tokio::time::Instant::now());
+        let due = self.complaint.due(Instant::now());
         if fault.is_harmless() {
             if let Some(kept_back) = due {
                 tracing::warn!(module = %module.name(), kept_back, "module: {fault}");

@@ -54,7 +54,7 @@ fn bind(bytes: &[u8], count: usize) -> Arc<Bound> {
 /// Waits for what another thread does.
 #[track_caller]
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
+    let start = tokio::time::Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(20), "waited for {what}");
         std::thread::sleep(Duration::from_millis(2));

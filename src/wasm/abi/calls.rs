@@ -127,7 +127,7 @@ fn http(guest: &mut Guest<'_>, service: (i32, i32), headers: (i32, i32), body: (
     *request.method_mut() = Method::from_bytes(method).map_err(|_| Status::BadArgument)?;
     *request.uri_mut() = uri(authority, path)?;
     *request.headers_mut() = maps::headers_of(&pairs)?;
-    host.call_out(&service.to_owned(), request, millis, false)
+    host.call_out(service, request, millis, false)
 }
 
 fn grpc(
@@ -159,7 +159,7 @@ fn grpc(
     *request.headers_mut() = maps::headers_of(&pairs).map_err(wrong)?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-    host.call_out(&upstream.to_owned(), request, millis, true)
+    host.call_out(upstream, request, millis, true)
 }
 
 fn uri(authority: &[u8], path: &[u8]) -> Answer<Uri> {

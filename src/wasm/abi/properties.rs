@@ -97,11 +97,11 @@ fn of_exchange(exchange: &Exchange, first: &str, rest: &str) -> Option<Value> {
         ("response", "code_details") => text(code_details(exchange)),
         ("response", "grpc_status") => number(facts.grpc_status?),
         ("response", "size" | "total_size") => number(facts.response_bytes),
-        ("upstream", "address") => some(&facts.endpoint),
+        ("upstream", "address") | ("waypost", "endpoint") => some(&facts.endpoint),
         ("upstream", "port") => number(facts.endpoint.rsplit_once(':')?.1.parse::<u16>().ok()?),
-        ("cluster_name" | "route_name", "") | ("xds", "cluster_name" | "route_name") => some(&facts.service),
-        ("waypost", "service") => some(&facts.service),
-        ("waypost", "endpoint") => some(&facts.endpoint),
+        ("cluster_name" | "route_name", "") | ("xds", "cluster_name" | "route_name") | ("waypost", "service") => {
+            some(&facts.service)
+        }
         ("waypost", "outcome") => some(facts.outcome),
         ("listener_direction", "") => number(2),
         _ => None,
@@ -182,7 +182,7 @@ impl Facts {
         Facts {
             source: nobody,
             destination: nobody,
-            started: std::time::Instant::now(),
+            started: tokio::time::Instant::now().into_std(),
             time: std::time::SystemTime::now(),
             service: "".into(),
             endpoint: "".into(),

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::Instant;
 
 use super::{bind, filter, load, until};
 use crate::route::OnError;
@@ -67,10 +68,10 @@ fn nobody() -> CallOut {
 }
 
 fn chain(filters: &[(&str, OnError)]) -> Chain {
-    chain_with(filters, nobody())
+    chain_with(filters, &nobody())
 }
 
-fn chain_with(filters: &[(&str, OnError)], call_out: CallOut) -> Chain {
+fn chain_with(filters: &[(&str, OnError)], call_out: &CallOut) -> Chain {
     let links: Vec<_> = filters
         .iter()
         .map(|(text, on_error)| (Filter::new(bind(&filter(text), 1), call_out.clone()), *on_error))
@@ -186,7 +187,7 @@ fn a_paused_exchange_goes_on_when_the_call_is_answered() {
                 Some(Reply::default())
             })
         });
-        let chain = chain_with(&[(&asks("request_headers", "pause"), OnError::Deny)], call_out);
+        let chain = chain_with(&[(&asks("request_headers", "pause"), OnError::Deny)], &call_out);
         let begin = Instant::now();
         chain.head(Direction::Request, 0, true).await.unwrap();
         assert!(begin.elapsed() >= Duration::from_millis(20));
@@ -200,7 +201,7 @@ fn nobody_ends_another_filter_s_pause() {
         // which waits for ever.
         let call_out: CallOut = Rc::new(|_| Box::pin(async { Some(Reply::default()) }));
         let (hasty, guard) = (asks("request_headers", ""), on("request_headers", "(i32.const 1)"));
-        let chain = chain_with(&[(&hasty, OnError::Deny), (&guard, OnError::Deny)], call_out);
+        let chain = chain_with(&[(&hasty, OnError::Deny), (&guard, OnError::Deny)], &call_out);
         assert_eq!(chain.head(Direction::Request, 0, true).await.unwrap_err(), Stop::Held("tested".into()));
     });
 }
@@ -224,7 +225,7 @@ fn two_filters_hold_and_release_each_its_own_part() {
             "(if (global.get $waiting) (then (return (i32.const 0)))) (global.set $waiting (local.get 0))",
         );
         let second = once.clone();
-        let chain = chain_with(&[(&once, OnError::Deny), (&second, OnError::Deny)], call_out);
+        let chain = chain_with(&[(&once, OnError::Deny), (&second, OnError::Deny)], &call_out);
         chain.head(Direction::Request, 0, false).await.unwrap();
         let way = Direction::Request;
         assert_eq!(chain.body(way, Bytes::from_static(b"1"), false).await.unwrap(), None);
