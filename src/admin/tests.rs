@@ -208,6 +208,9 @@ async fn live_streams_are_bounded_and_end_with_the_server() {
         stream.read_exact(&mut status).await.unwrap();
         (String::from_utf8(status.to_vec()).unwrap(), stream)
     };
+    for (topics, status) in [("", 400), ("%2Fnothing", 404), (&"%2F%0A".repeat(17), 400)] {
+        check(&server.get(&format!("/live?topics={topics}")).await, status, &[]);
+    }
     let mut streams = Vec::new();
     for _ in 0..32 {
         let (status, stream) = open().await;
@@ -215,9 +218,6 @@ async fn live_streams_are_bounded_and_end_with_the_server() {
         streams.push(stream);
     }
     assert_eq!(open().await.0, "HTTP/1.1 503");
-    for (topics, status) in [("", 400), ("%2Fnothing", 404), (&"%2F%0A".repeat(17), 400)] {
-        check(&server.get(&format!("/live?topics={topics}")).await, status, &[]);
-    }
     server.end.send(()).unwrap();
     let start = Instant::now();
     server.served.await.unwrap().unwrap();
