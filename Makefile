@@ -49,7 +49,7 @@ bench-full: setup-bench ## bodies, streams, transfers, HTTP/1.1, churn, fixed ra
 bench-wasm: setup-bench filters ## the same module in Waypost and in Envoy
 	benches/compare/run.py wasm
 
-bench-count: setup-bench ## instructions per call; fails if there are 5 % more than committed (WRITE=1: commit to those of now)
+bench-count: setup-bench ## instructions per call; fails if there are 5 % more than committed (WRITE=1: write those of now)
 	benches/compare/count.py $(if $(WRITE),--write)
 
 lint: ## formatting, clippy and docs with warnings as errors, every feature alone

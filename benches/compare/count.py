@@ -62,6 +62,8 @@ def main():
             echo = machine.start("echo", [proxies.ECHO], machine.load_core, stdout=subprocess.PIPE)
             endpoints = [f"127.0.0.1:{echo.stdout.readline().split()[0].decode()}"]
             counted[name] = count(machine, name, shape, calls, endpoints)
+    if not (args.write or FIGURES.exists()):
+        fail(f"no figures are committed yet; {counted} were counted: make bench-count WRITE=1 writes them")
     if args.write:
         FIGURES.write_text("".join(f"{figure} {name}\n" for name, figure in counted.items()))
     committed = {name: int(figure) for figure, name in (line.split(" ", 1) for line in FIGURES.read_text().splitlines())}
