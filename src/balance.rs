@@ -12,6 +12,7 @@
 
 mod candidates;
 mod least_request;
+#[cfg(feature = "wasm")]
 mod policy;
 mod random;
 mod round_robin;
@@ -24,12 +25,14 @@ use std::fmt;
 use std::time::Duration;
 
 use self::least_request::LeastRequest;
-pub use self::policy::Policy;
+#[cfg(feature = "wasm")]
+pub use self::policy::{Balance, Policy};
 use self::random::Random;
 use self::round_robin::RoundRobin;
 use self::weighted::Weighted;
 use crate::table::Endpoints;
-use crate::wasm::{Callout, Reply, Use};
+#[cfg(feature = "wasm")]
+use crate::wasm::{Callout, Reply};
 
 /// What a picker may know of a call.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,46 +87,14 @@ pub trait Picker: Send {
     }
 
     /// Does what is due from time to time, and gives the calls to services that it wants made.
+    #[cfg(feature = "wasm")]
     fn tick(&mut self) -> Vec<Callout> {
         Vec::new()
     }
 
     /// Hears what came of such a call.
+    #[cfg(feature = "wasm")]
     fn reply(&mut self, _callout: &Callout, _reply: Option<Reply>) {}
-}
-
-/// Who says which endpoint takes a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Balance {
-    /// One that is built in.
-    Native(Balancer),
-    /// A module.
-    Module(Use),
-}
-
-impl Balance {
-    /// Who picks where a module leaves it to others.
-    pub fn native(&self) -> Balancer {
-        match self {
-            Balance::Native(balancer) => *balancer,
-            Balance::Module(_) => Balancer::Weighted,
-        }
-    }
-}
-
-impl fmt::Display for Balance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Balance::Native(balancer) => balancer.fmt(f),
-            Balance::Module(used) => f.write_str(&used.module),
-        }
-    }
-}
-
-impl Default for Balance {
-    fn default() -> Self {
-        Balance::Native(Balancer::default())
-    }
 }
 
 /// How the endpoints of a service share its calls.

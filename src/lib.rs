@@ -30,7 +30,7 @@ pub mod discovery;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod etcd;
-#[cfg(feature = "calls")]
+#[cfg(feature = "wasm")]
 pub mod health;
 pub mod manager;
 #[cfg(feature = "proxy")]

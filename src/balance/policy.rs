@@ -1,14 +1,49 @@
 //! A module that picks. Where it has no answer, or a wrong one, `weighted` picks in its place.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::weighted::Weighted;
-use super::{Call, NoPick, Outcome, Picker};
+use super::{Balancer, Call, NoPick, Outcome, Picker};
 use crate::table::Endpoints;
-use crate::wasm::{Bound, Callout, EndpointList, Live, Reply};
+use crate::wasm::{Bound, Callout, EndpointList, Live, Reply, Use};
+
+/// Who says which endpoint takes a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Balance {
+    /// One that is built in.
+    Native(Balancer),
+    /// A module.
+    Module(Use),
+}
+
+impl Balance {
+    /// Who picks where a module leaves it to others.
+    pub fn native(&self) -> Balancer {
+        match self {
+            Balance::Native(balancer) => *balancer,
+            Balance::Module(_) => Balancer::Weighted,
+        }
+    }
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Balance::Native(balancer) => balancer.fmt(f),
+            Balance::Module(used) => f.write_str(&used.module),
+        }
+    }
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Balance::Native(Balancer::default())
+    }
+}
 
 /// The picker of a policy: an instance of its own for each worker and service.
 pub struct Policy {
