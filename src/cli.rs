@@ -195,8 +195,10 @@ pub fn main<'a>(
         Command::Doctor(arguments) => doctor::run(arguments, environment, out),
         Command::Auth(command) => auth::run(command, environment, out),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "waypost", out);
-            Ok(())
+            // Into memory first: it panics where a pipe is closed.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut script);
+            out.write_all(&script).map_err(Failure::from)
         }
         Command::ExecBound(arguments) => child::bound(&arguments),
         Command::Dashboard(arguments) => dashboard::run(arguments, environment, out),

@@ -260,6 +260,7 @@ async fn look(running: &Running, wish: &mut Wish) -> Result<Vec<String>, Refusal
             Ok(keys.0.into_iter().map(|(key, _)| key).collect())
         }
         Act::Release => {
+            must_be_lock(running, &wish.key)?;
             let listing = operator.list(wish.key.as_bytes()).await.map_err(Refusal::failed)?;
             let is_same =
                 listing.keys.iter().any(|kv| kv.key == wish.key.as_bytes() && kv.mod_revision == wish.revision);
@@ -279,6 +280,14 @@ async fn look(running: &Running, wish: &mut Wish) -> Result<Vec<String>, Refusal
                 None => Err(Refusal::changed(&format!("{} has left: its registration", clip(&wish.endpoint)))),
             }
         }
+    }
+}
+
+/// What is released by deleting its key must be a lock, and not any key that somebody writes into the form.
+fn must_be_lock(running: &Running, key: &str) -> Result<(), Refusal> {
+    match running.dashboard.sources.lock_prefixes.iter().any(|prefix| key.starts_with(prefix.as_str())) {
+        true => Ok(()),
+        false => Err(Refusal::bad("Only keys below admin.locks.prefixes are locks and can be released here.")),
     }
 }
 
@@ -307,11 +316,14 @@ async fn act_on(running: &Running, wish: &mut Wish) -> Result<String, Refusal> {
             operator.revoke(wish.lease).await.map_err(Refusal::failed)?;
             Ok(format!("the lease {:x} was revoked, and with it {} keys", wish.lease, keys.len()))
         }
-        Act::Release => match operator.delete_at(wish.key.as_bytes(), wish.revision).await {
-            Ok(true) => Ok("the lock was released by deleting its holder's key".to_owned()),
-            Ok(false) => Err(Refusal::changed(&format!("The key {}", clip(&wish.key)))),
-            Err(error) => Err(Refusal::failed(error)),
-        },
+        Act::Release => {
+            must_be_lock(running, &wish.key)?;
+            match operator.delete_at(wish.key.as_bytes(), wish.revision).await {
+                Ok(true) => Ok("the lock was released by deleting its holder's key".to_owned()),
+                Ok(false) => Err(Refusal::changed(&format!("The key {}", clip(&wish.key)))),
+                Err(error) => Err(Refusal::failed(error)),
+            }
+        }
         act => {
             look(running, wish).await?;
             let order = match act {

@@ -68,6 +68,10 @@ impl Ttls {
     pub(super) fn of(&self, lease: i64, now: Instant) -> Option<Ttl> {
         let mut known = self.lock();
         let asked = known.entry(lease).or_insert(Asked { looked: now, asked: None, answer: None });
+        // What was known when somebody looked last has run on unseen: it may have been renewed since.
+        if now > asked.looked + LOOKED_AT {
+            asked.answer = None;
+        }
         asked.looked = now;
         let (at, ttl) = asked.answer.as_ref()?;
         let passed = now.saturating_duration_since(*at).as_secs() / STEP * STEP;
@@ -144,7 +148,9 @@ mod tests {
         let now = Instant::now();
         let ttl = ttls.of(2, now + Duration::from_secs(6)).unwrap();
         assert!(!ttl.late && ttl.whole() == 4, "{ttl:?}");
-        assert_eq!(ttls.of(2, now + Duration::from_secs(60)).unwrap().whole(), 0);
+        let last = (8..=60).step_by(2).filter_map(|seconds| ttls.of(2, now + Duration::from_secs(seconds))).last();
+        assert_eq!(last.unwrap().whole(), 0);
+        assert_eq!(ttls.of(2, now + Duration::from_secs(70)), None, "nobody looked, and it may have been renewed");
         // Of 5 s, 2 may be 2.9; clients renew at two thirds, so that 2.5 are left at least.
         assert_eq!([1, 2, 3].map(|left| Ttl::new(5, left, Vec::new()).late), [true, false, false]);
     }

@@ -106,6 +106,9 @@ pub(super) fn run(command: Auth, environment: Vec<(String, String)>, out: &mut d
 }
 
 async fn init(open: &Open, services: &[String], dry_run: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if services.iter().any(String::is_empty) {
+        return Err(Failure::Usage("--service must name a service".to_owned()));
+    }
     let prefixes: Vec<_> = open.sources()?.into_iter().map(|source| source.prefix.path().to_owned()).collect();
     let prefixes = || prefixes.iter().map(String::as_str);
     let config = open.registry.config();

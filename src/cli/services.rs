@@ -7,7 +7,7 @@ use clap::Args;
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::connect::{Connect, Open, pair};
+use super::connect::{Connect, Open, exit, pair};
 use super::process::{Error, Stop};
 use super::{Failure, show};
 use crate::config::parse_duration;
@@ -85,7 +85,8 @@ impl Wanted {
 /// Everything that is registered, once it has been read.
 async fn discover(open: &Open, wait: Duration) -> Result<Discovery, Failure> {
     let discovery = Discovery::start(open.sources()?, open.settings.table.clone()).await;
-    discovery.ready(wait).await?;
+    // Nothing was found to be missing: nothing was found out.
+    discovery.ready(wait).await.map_err(|error| exit(1, error.to_string()))?;
     Ok(discovery)
 }
 

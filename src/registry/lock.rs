@@ -86,7 +86,14 @@ impl Locks {
     ///
     /// As [`lock`](Locks::lock).
     pub async fn lock_timeout(&self, name: &str, limit: Duration) -> Result<Option<Lock>, Error> {
-        timeout(limit, self.lock(name)).await.ok().transpose()
+        if let Ok(lock) = timeout(limit, self.lock(name)).await {
+            return lock.map(Some);
+        }
+        // That nothing came of it may also mean that etcd is out of reach, or that there was no time at all.
+        match self.status(name).await?.holder() {
+            Some(_) => Ok(None),
+            None => self.try_lock(name).await,
+        }
     }
 
     /// Who holds a lock, and who waits for it.
