@@ -133,7 +133,10 @@ impl Settings {
                     let names = natives.collect::<Vec<_>>().join(", ");
                     format!("`{module}` is not one of {names}, and {why}{}", near.unwrap_or_default())
                 }
-                Role::Filter | Role::Health => format!("{why}: put it there, or set wasm.folder"),
+                Role::Filter | Role::Health if why.starts_with("there is no") => {
+                    format!("{why}: put it there, or set wasm.folder")
+                }
+                Role::Filter | Role::Health => why,
             };
             Some((need.key, message))
         };

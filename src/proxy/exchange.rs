@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
-use http::{Method, Response, request};
+use http::{Method, Response, StatusCode, request};
 use http_body::Body;
 
-use super::body::RequestBody;
+use super::body::{RequestBody, Source};
 use super::record::Record;
 use super::respond::{Code, Failure};
 use super::response::ResponseBody;
@@ -59,6 +59,7 @@ pub(super) async fn handle(
     match carried {
         Ok((answer, timer)) => {
             let (head, (source, upstream)) = answer.into_parts();
+            let source = with_body(is_head, head.status, source);
             Response::from_parts(head, ResponseBody::new(source, record, timer, upstream, None))
         }
         Err(failure) => {
@@ -129,6 +130,13 @@ async fn carry(
     Ok((answer?, timer))
 }
 
+/// The body, where a response may have one: RFC 9110 section 6.4.1. What an endpoint or a filter sends all the same would be
+/// an error over HTTP/2.
+fn with_body(is_head: bool, status: StatusCode, source: Source) -> Source {
+    let has_none = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if has_none && !source.is_end_stream() { Source::Empty } else { source }
+}
+
 /// Where a request goes.
 struct Routed {
     service: Result<Rc<Service>, Failure>,
@@ -181,6 +189,7 @@ async fn filtered(
             (head, source, Some(second.unwrap_or(failure)), None)
         }
     };
+    let source = with_body(is_head, head.status, source);
     match (failure, upstream) {
         (None, Some((upstream, timer))) => {
             Response::from_parts(head, ResponseBody::new(source, record, timer, upstream, Some(chain)))

@@ -191,6 +191,9 @@ pub(super) fn local(answer: LocalResponse, grpc: bool) -> (Response<()>, Bytes) 
         return (response, Bytes::new());
     }
     *response.status_mut() = status;
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return (response, Bytes::new());
+    }
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if !body.is_empty() && !response.headers().contains_key(CONTENT_TYPE) {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -49,6 +49,9 @@ impl Config {
         if module.is_empty() || module.starts_with('.') || !module.chars().all(is_name) {
             return Err(format!("`{module}` is no name of a module: letters, digits, `_`, `-` and `.` only"));
         }
+        if let Some(name) = module.strip_suffix(".wasm") {
+            return Err(format!("a module is named without `.wasm`: `{name}`"));
+        }
         let file = self.folder.join(format!("{module}.wasm"));
         match file.is_file() {
             true => Ok(file),
