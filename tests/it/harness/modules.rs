@@ -42,7 +42,8 @@ impl Modules {
 
     /// What the proxy's file says of it, with `more`.
     pub fn config(&self, more: &str) -> String {
-        format!("wasm: {{folder: {}, cache: 'off', pause_timeout: 2s}}\n{more}", self.0.path().display())
+        let (folder, cache) = (self.0.path().display(), env!("CARGO_TARGET_TMPDIR"));
+        format!("wasm: {{folder: {folder}, cache: {cache}/waypost, pause_timeout: 2s}}\n{more}")
     }
 
     /// A proxy with this folder, before `backends` of the service `greeter`.

@@ -46,6 +46,14 @@ const RULES: &str = r#"{"directives_map": {"default": [
 
 #[tokio::test]
 async fn coraza_guards_requests_and_responses() {
+    // It takes half a minute to compile without optimisation, longer than a proxy may take to be ready: the cache has it then.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/.tools/guests/coraza.wasm");
+    let check = tokio::process::Command::new(env!("CARGO_BIN_EXE_waypost"))
+        .args(["filters", "check", file, "--config", RULES])
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .output();
+    let check = check.await.unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     let guests = Guests::new("coraza", &[&RULES.replace('\n', " ")]).await;
     assert_eq!(guests.ask(0, &[], "").await.status, 200);
     let answer = guests.ask(0, &[], "harmless").await;
