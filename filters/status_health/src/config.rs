@@ -104,5 +104,7 @@ impl Config {
 /// The number of a status that can be a failure.
 fn number(name: &str) -> Result<usize, String> {
     let number = STATUSES.iter().position(|status| *status == name).filter(|number| *number > 0);
-    number.ok_or_else(|| format!("statuses: {name:?} is no failure that gRPC knows; these are {}", STATUSES[1..].join(", ")))
+    number.ok_or_else(|| {
+        format!("statuses: {name:?} is no failure that gRPC knows; these are {}", STATUSES[1..].join(", "))
+    })
 }
