@@ -7,8 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Response};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -17,13 +15,9 @@ use tokio::time::Instant;
 use super::monitor::Command;
 use super::policy::{Opinion, Runner};
 use super::{Health, ServiceSettings};
-use crate::registry::Protocol;
 use crate::table::{Endpoint, EndpointId, Slot, Table};
-use crate::upstream::{ask, detect};
 use crate::wasm::{Bound, CallOut, Callout, Reply};
 
-/// The most that is read of the answer to a call that a module makes, in bytes.
-const MOST_OF_ANSWER: usize = 4 << 20;
 /// From the start to the first tick, so that the first snapshot has something in it.
 const PERIOD: Duration = Duration::from_secs(1);
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
@@ -163,20 +157,8 @@ fn call_out(table: Table, settings: watch::Receiver<Arc<PolicySettings>>) -> Cal
     Rc::new(move |callout: &Callout| {
         let endpoint = table.slot(&callout.service).and_then(|slot| any(&slot));
         let ServiceSettings { upstream, .. } = (settings.borrow().services)(&callout.service);
-        let (request, grpc, timeout) = (callout.request.clone(), callout.grpc, callout.timeout);
-        Box::pin(async move {
-            let endpoint = endpoint?;
-            let call = async {
-                let protocol = match upstream.protocol.or(endpoint.protocol()) {
-                    Some(protocol) => protocol,
-                    None if grpc => Protocol::Http2,
-                    None => detect(&endpoint, &upstream).await.ok()?,
-                };
-                ask(&endpoint, protocol, &upstream, request, MOST_OF_ANSWER).await.ok()
-            };
-            let answer: Option<Response<(Bytes, HeaderMap)>> = tokio::time::timeout(timeout, call).await.ok().flatten();
-            answer.map(|answer| Reply::of(answer, grpc))
-        })
+        let callout = callout.clone();
+        Box::pin(async move { callout.carry(&endpoint?, &upstream).await })
     })
 }
 

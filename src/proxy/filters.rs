@@ -20,13 +20,8 @@ use super::service::Service;
 use super::worker::Worker;
 use super::{Settings, headers};
 use crate::balance::Call;
-use crate::registry::Protocol;
 use crate::route::{self, OnError, Subset};
-use crate::upstream::{ask, detect};
-use crate::wasm::{Bound, CallOut, Callout, Chain, Direction, Exchange, Facts, Filter, Prepared, Reply, Stop, Use};
-
-/// The most that is read of the answer to a call that a module makes, in bytes.
-const MOST_OF_ANSWER: usize = 4 << 20;
+use crate::wasm::{Bound, CallOut, Callout, Chain, Direction, Exchange, Facts, Filter, Prepared, Stop, Use};
 
 /// The subsets that filters ask for, of one service and worker, that are kept at a time.
 const SUBSETS: u64 = 64;
@@ -68,18 +63,7 @@ fn bound<'a>(modules: &'a Prepared, wanted: &route::Filter) -> Option<&'a Arc<Bo
 
 /// Begins the chain of an exchange.
 pub(super) fn begin(settings: &Settings, client: &Client, started: std::time::Instant) -> Rc<Chain> {
-    let facts = Facts {
-        source: client.peer,
-        destination: client.local,
-        started,
-        time: std::time::SystemTime::now(),
-        service: "".into(),
-        endpoint: "".into(),
-        outcome: "",
-        request_bytes: 0,
-        response_bytes: 0,
-        grpc_status: None,
-    };
+    let facts = Facts::new(client.peer, client.local, started);
     Rc::new(Chain::new(Exchange::new(facts), settings.wasm.pause_timeout, settings.wasm.buffer_limit as usize))
 }
 
@@ -300,18 +284,11 @@ fn count(chain: &Chain, direction: Direction, bytes: usize) {
 /// Makes calls for modules: to an endpoint that the service's own picker gives.
 fn call_out(worker: Weak<Worker>) -> CallOut {
     Rc::new(move |callout: &Callout| {
-        let (service, grpc, timeout) = (callout.service.clone(), callout.grpc, callout.timeout);
-        let (request, worker) = (callout.request.clone(), worker.clone());
+        let (callout, worker) = (callout.clone(), worker.clone());
         Box::pin(async move {
-            let answer = tokio::time::timeout(timeout, call(worker.upgrade()?, &service, request, grpc)).await;
-            match answer {
-                Ok(Ok(answer)) => Some(Reply::of(answer, grpc)),
-                Ok(Err(why)) => {
-                    tracing::debug!(service, why, "a module's call brought no answer");
-                    None
-                }
-                Err(_) => None,
-            }
+            let service = worker.upgrade()?.service(&callout.service).ok()?;
+            let picked = service.pick(None, &[], Call::default()).ok()?;
+            callout.carry(&picked, &service.settings.upstream).await
         })
     })
 }
@@ -336,21 +313,4 @@ pub(super) async fn keep_ticking(service: Weak<Service>, worker: Weak<Worker>) {
             });
         }
     }
-}
-
-async fn call(
-    worker: Rc<Worker>,
-    service: &str,
-    request: Request<Bytes>,
-    grpc: bool,
-) -> Result<Response<(Bytes, HeaderMap)>, String> {
-    let service = worker.service(service).map_err(|failure| failure.to_string())?;
-    let picked = service.pick(None, &[], Call::default()).map_err(|_| "it has no instances".to_owned())?;
-    let upstream = &service.settings.upstream;
-    let protocol = match upstream.protocol.or(picked.protocol()) {
-        Some(protocol) => protocol,
-        None if grpc => Protocol::Http2,
-        None => detect(&picked, upstream).await.map_err(|error| error.to_string())?,
-    };
-    ask(&picked, protocol, upstream, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
 }

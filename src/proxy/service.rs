@@ -23,6 +23,7 @@ pub(super) struct Service {
     pub(super) via: Via,
     /// The module that picks, if one does.
     policy: RefCell<Option<Arc<Bound>>>,
+    wants_results: Cell<bool>,
     seed: u64,
     seen: Cell<u64>,
     view: RefCell<View>,
@@ -95,8 +96,9 @@ impl Service {
     ) -> Self {
         let picker = picker(&settings, policy.as_ref(), seed);
         let view = View { all: Choice { endpoints: Rc::default(), picker }, subsets: HashMap::new() };
+        let wants_results = Cell::new(wants_results(&settings, policy.as_deref()));
         let (policy, seen, view) = (RefCell::new(policy), Cell::new(0), RefCell::new(view));
-        let service = Service { slot, settings, stats, via, policy, seed, seen, view };
+        let service = Service { slot, settings, stats, via, policy, wants_results, seed, seen, view };
         service.refresh();
         service
     }
@@ -131,16 +133,13 @@ impl Service {
         picker.update(&view.all.endpoints.0);
         view.all.picker = picker;
         view.subsets.clear();
+        self.wants_results.set(wants_results(&self.settings, policy.as_deref()));
         *current = policy;
     }
 
     /// Whether it is to be heard how calls end.
     pub(super) fn wants_results(&self) -> bool {
-        self.settings.health.policy.is_some()
-            || self.policy.borrow().as_ref().is_some_and(|policy| {
-                let kinds = policy.module().kinds();
-                kinds.results || kinds.weights
-            })
+        self.wants_results.get()
     }
 
     /// Says how a call ended, to those who want to know.
@@ -221,6 +220,11 @@ impl Service {
             picked => picked,
         }
     }
+}
+
+fn wants_results(settings: &config::Service, policy: Option<&Bound>) -> bool {
+    let kinds = policy.map(|policy| policy.module().kinds()).unwrap_or_default();
+    settings.health.policy.is_some() || kinds.results || kinds.weights
 }
 
 fn picker(settings: &config::Service, policy: Option<&Arc<Bound>>, seed: u64) -> Box<dyn Picker> {

@@ -206,12 +206,12 @@ impl Chain {
     }
 
     /// The filters that are passed first come first.
-    fn order(&self, direction: Direction) -> Box<dyn Iterator<Item = usize>> {
+    fn order(&self, direction: Direction) -> impl Iterator<Item = usize> + use<> {
         let count = self.len();
-        match direction {
-            Direction::Request => Box::new(0..count),
-            Direction::Response => Box::new((0..count).rev()),
-        }
+        (0..count).map(move |place| match direction {
+            Direction::Request => place,
+            Direction::Response => count - 1 - place,
+        })
     }
 
     async fn pass(&self, direction: Direction, from: usize, data: Bytes, end: bool) -> Result<Option<Bytes>, Stop> {

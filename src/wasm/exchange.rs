@@ -60,6 +60,30 @@ pub struct Facts {
     pub grpc_status: Option<u32>,
 }
 
+impl Facts {
+    /// An exchange of which no more is known yet.
+    pub fn new(source: SocketAddr, destination: SocketAddr, started: Instant) -> Facts {
+        Facts {
+            source,
+            destination,
+            started,
+            time: SystemTime::now(),
+            service: "".into(),
+            endpoint: "".into(),
+            outcome: "",
+            request_bytes: 0,
+            response_bytes: 0,
+            grpc_status: None,
+        }
+    }
+
+    /// Facts of nothing in particular, for trying modules out.
+    pub fn example() -> Facts {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+        Facts::new(nobody, nobody, tokio::time::Instant::now().into_std())
+    }
+}
+
 /// What filters see and change.
 #[derive(Debug)]
 pub struct Exchange {

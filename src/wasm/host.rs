@@ -12,7 +12,12 @@ use wasmtime::{Memory, StoreLimits, TypedFunc};
 use super::abi::{GuestMetrics, Metrics, SharedData};
 use super::engine::Budget;
 use super::exchange::{Asked, Exchange, Shared};
-use crate::table::{EndpointState, Table};
+use crate::registry::Protocol;
+use crate::table::{Endpoint, EndpointState, Table};
+use crate::upstream::{self, ask, detect};
+
+/// The most that is read of the answer to a call that a module makes, in bytes.
+const MOST_OF_ANSWER: usize = 4 << 20;
 
 /// What all instances of a module have in common, whatever version of its file they run.
 #[derive(Debug)]
@@ -41,7 +46,7 @@ impl Env {
 }
 
 /// A call that a module wants made to a service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Callout {
     /// The instance that wants it made.
     pub(super) instance: u64,
@@ -55,6 +60,28 @@ pub struct Callout {
     pub timeout: Duration,
     /// Whether it is a gRPC call.
     pub grpc: bool,
+}
+
+impl Callout {
+    /// Makes the call at this endpoint; `None` for no answer in time. Must run in a tokio runtime.
+    pub async fn carry(self, endpoint: &Endpoint, config: &upstream::Config) -> Option<Reply> {
+        let Callout { request, grpc, timeout, .. } = self;
+        let call = async {
+            let protocol = match config.protocol.or(endpoint.protocol()) {
+                Some(protocol) => protocol,
+                None if grpc => Protocol::Http2,
+                None => detect(endpoint, config).await.map_err(|error| error.to_string())?,
+            };
+            ask(endpoint, protocol, config, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
+        };
+        match tokio::time::timeout(timeout, call).await.ok()? {
+            Ok(answer) => Some(Reply::of(answer, grpc)),
+            Err(why) => {
+                tracing::debug!(service = self.service, why, "a module's call brought no answer");
+                None
+            }
+        }
+    }
 }
 
 /// What came of a [`Callout`].

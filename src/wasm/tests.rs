@@ -1,9 +1,11 @@
 //! Modules of every kind, good and hostile, against the host itself.
 
+mod calls;
 mod guest;
 mod hostile;
 mod kit;
 mod lives;
+mod metrics;
 mod misuse;
 mod policies;
 mod proxy_wasm;

@@ -10,7 +10,7 @@ use wasmtime::Linker;
 use super::ENV;
 use super::maps::{self, Map};
 use super::memory::{Answer, Guest, Status, Value, code, give, parts, slice};
-use crate::wasm::exchange::{Exchange, Facts};
+use crate::wasm::exchange::Exchange;
 use crate::wasm::host::Host;
 
 /// The most properties that filters may set of one exchange.
@@ -172,24 +172,5 @@ fn foreign(guest: &mut Guest<'_>, (name, name_len): (i32, i32), (at, len): (i32,
             Ok(())
         }
         _ => Err(Status::NotFound),
-    }
-}
-
-impl Facts {
-    /// Facts of nothing in particular, for trying modules out.
-    pub fn example() -> Facts {
-        let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        Facts {
-            source: nobody,
-            destination: nobody,
-            started: tokio::time::Instant::now().into_std(),
-            time: std::time::SystemTime::now(),
-            service: "".into(),
-            endpoint: "".into(),
-            outcome: "",
-            request_bytes: 0,
-            response_bytes: 0,
-            grpc_status: None,
-        }
     }
 }

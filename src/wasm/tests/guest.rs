@@ -14,6 +14,15 @@ use crate::wasm::host::Host;
 use crate::wasm::module::Module;
 use crate::wasm::vm::Vm;
 
+pub(super) const OK: i32 = 0;
+pub(super) const NOT_FOUND: i32 = 1;
+pub(super) const BAD_ARGUMENT: i32 = 2;
+pub(super) const PARSE_FAILURE: i32 = 4;
+pub(super) const INVALID_MEMORY: i32 = 6;
+pub(super) const EMPTY: i32 = 7;
+pub(super) const CAS_MISMATCH: i32 = 8;
+pub(super) const INTERNAL: i32 = 10;
+
 /// Where the host writes its results.
 pub(super) const OUT: i32 = 0;
 /// And where it says how long they are.

@@ -1,21 +1,12 @@
 //! Each function of proxy-wasm: what it does, and what it answers when it is used wrongly. Guests in Rust end at any status
 //! that they do not expect, so which one it is matters as much.
 
-use http::{HeaderMap, HeaderValue, StatusCode};
-use wasmtime::Val;
+use http::{HeaderMap, StatusCode};
 
-use super::guest::{Guest, LEN, MEMORY, OUT};
+use super::guest::{
+    BAD_ARGUMENT, CAS_MISMATCH, EMPTY, Guest, INTERNAL, INVALID_MEMORY, LEN, MEMORY, NOT_FOUND, OK, OUT,
+};
 use crate::wasm::exchange::{Asked, Direction};
-use crate::wasm::host::Reply;
-
-const OK: i32 = 0;
-const NOT_FOUND: i32 = 1;
-const BAD_ARGUMENT: i32 = 2;
-const PARSE_FAILURE: i32 = 4;
-const INVALID_MEMORY: i32 = 6;
-const EMPTY: i32 = 7;
-const CAS_MISMATCH: i32 = 8;
-const INTERNAL: i32 = 10;
 
 /// A pointer that is no place in the memory.
 const NOWHERE: i32 = MEMORY;
@@ -343,134 +334,6 @@ fn queues_and_streams_answer_as_guests_bear() {
     assert_eq!(guest.call("grpc_stream", &[name, len, name, len, name, len, 0, 0, OUT]), INTERNAL);
     assert_eq!(guest.call("grpc_cancel", &[7]), NOT_FOUND);
     assert_eq!(guest.call("grpc_close", &[7]), NOT_FOUND);
-}
-
-fn metric(guest: &mut Guest, kind: i32, name: &str) -> i32 {
-    let [at, len] = guest.text(name);
-    match guest.call("define_metric", &[kind, at, len, OUT]) {
-        OK => guest.number(OUT).cast_signed(),
-        status => -status,
-    }
-}
-
-fn measure(guest: &mut Guest, how: &str, id: i32, value: i64) -> i32 {
-    guest.raw(&format!("env.proxy_{how}_metric"), &[Val::I32(id), Val::I64(value)])
-}
-
-#[test]
-fn metrics_are_defined_and_counted() {
-    let mut guest = Guest::new();
-    let (counter, gauge) = (metric(&mut guest, 0, "requests"), metric(&mut guest, 1, "depth"));
-    let histogram = metric(&mut guest, 2, "size");
-    assert_eq!(metric(&mut guest, 0, "requests"), counter);
-    assert_eq!(measure(&mut guest, "increment", counter, 3), OK);
-    assert_eq!(measure(&mut guest, "increment", counter, -1), BAD_ARGUMENT);
-    assert_eq!(measure(&mut guest, "record", gauge, 7), OK);
-    assert_eq!(measure(&mut guest, "increment", gauge, -2), OK);
-    assert_eq!(measure(&mut guest, "record", histogram, 100), OK);
-    for (id, expected) in [(counter, 3), (gauge, 5), (histogram, 1)] {
-        assert_eq!(guest.call("get_metric", &[id, OUT]), OK);
-        assert_eq!(guest.number(OUT), expected);
-    }
-    assert_eq!(guest.call("get_metric", &[999, OUT]), NOT_FOUND);
-    assert_eq!(measure(&mut guest, "record", 0, 1), NOT_FOUND);
-    assert_eq!(metric(&mut guest, 9, "x"), -BAD_ARGUMENT);
-    let page = guest.registry.encode();
-    assert!(page.contains("waypost_guest_requests_total{module=\"tested\"} 3"), "{page}");
-    assert!(page.contains("waypost_guest_depth{module=\"tested\"} 5"), "{page}");
-    assert!(page.contains("waypost_guest_size_count{module=\"tested\"} 1"), "{page}");
-}
-
-#[test]
-fn no_name_of_a_metric_breaks_the_page() {
-    let mut guest = Guest::new();
-    let names = ["a\nwaypost_up 1", "a b", "a\"{}", "a\\n", "ä", "a_total", "a", "a_bucket", "a_count", "a_sum"];
-    for name in names {
-        for kind in 0..3 {
-            let id = metric(&mut guest, kind, name);
-            assert!(id > 0, "{name:?} {kind}: {id}");
-            measure(&mut guest, "record", id, 1);
-        }
-    }
-    let page = guest.registry.encode();
-    assert!(!page.lines().any(|line| line.starts_with("waypost_up")), "{page}");
-    let mut seen = std::collections::HashSet::new();
-    for line in page.lines().filter(|line| !line.starts_with('#')) {
-        let (series, value) = line.rsplit_once(' ').expect(line);
-        assert!(value.parse::<f64>().is_ok(), "{line}");
-        assert!(seen.insert(series), "{series} is there twice");
-    }
-    assert_eq!(metric(&mut guest, 0, &"x".repeat(300)), -BAD_ARGUMENT);
-    assert_eq!(metric(&mut guest, 0, ""), -BAD_ARGUMENT);
-}
-
-fn http_call(guest: &mut Guest, service: &str, pairs: &[(&[u8], &[u8])]) -> i32 {
-    let ([service, len], [headers, headers_len]) =
-        (guest.text(service), guest.text(crate::wasm::abi::encode_pairs(pairs)));
-    guest.call("http_call", &[service, len, headers, headers_len, 0, 0, 0, 0, 1_000, OUT])
-}
-
-#[test]
-fn calls_are_made_to_services_that_there_are() {
-    let mut guest = Guest::new();
-    let head: [(&[u8], &[u8]); 4] =
-        [(b":method", b"GET"), (b":path", b"/ask"), (b":authority", b"greeter"), (b"x-a", b"1")];
-    assert_eq!(http_call(&mut guest, "greeter", &head), OK);
-    assert_eq!(guest.number(OUT), 1);
-    assert_eq!(http_call(&mut guest, "nobody", &head), BAD_ARGUMENT);
-    assert_eq!(http_call(&mut guest, "greeter", &head[1..]), BAD_ARGUMENT);
-    assert_eq!(http_call(&mut guest, "greeter", &[(b":method", b"GET"), (b":path", b"a b")]), BAD_ARGUMENT);
-    let [name, len] = guest.text("greeter");
-    let [method, method_len] = guest.text("Hello");
-    let grpc = |guest: &mut Guest, at| {
-        let arguments = [at, len, name, len, method, method_len, 0, 0, method, method_len, 1_000, OUT];
-        guest.call("grpc_call", &arguments)
-    };
-    assert_eq!(grpc(&mut guest, name), OK);
-    assert_eq!(guest.number(OUT), 2);
-    assert_eq!(grpc(&mut guest, method), PARSE_FAILURE);
-    let callouts = guest.vm.callouts();
-    assert_eq!(callouts.len(), 2);
-    assert_eq!(callouts[0].request.uri(), "http://greeter/ask");
-    assert_eq!(callouts[0].request.headers()["x-a"], "1");
-    assert_eq!(callouts[1].request.uri(), "http://greeter/greeter/Hello");
-    assert_eq!(callouts[1].request.body()[..], b"\0\0\0\0\x05Hello"[..]);
-    assert_eq!(callouts[1].request.headers()["content-type"], "application/grpc");
-}
-
-#[test]
-fn a_module_has_only_so_many_calls_under_way() {
-    let mut guest = Guest::new();
-    let head: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", b"/")];
-    let ([service, len], [headers, headers_len]) =
-        (guest.text("greeter"), guest.text(crate::wasm::abi::encode_pairs(&head)));
-    let call =
-        |guest: &mut Guest| guest.call("http_call", &[service, len, headers, headers_len, 0, 0, 0, 0, 1_000, OUT]);
-    let mut made = Vec::new();
-    while call(&mut guest) == OK {
-        made.extend(guest.vm.callouts());
-        assert!(made.len() <= 1_000, "there must be an end");
-    }
-    assert_eq!(made.len(), 1_000);
-    guest.vm.reply(&made[0], None).unwrap();
-    assert_eq!((call(&mut guest), call(&mut guest)), (OK, INTERNAL));
-}
-
-#[test]
-fn what_came_of_a_call_is_in_its_maps_and_buffer() {
-    let mut guest = Guest::new();
-    let mut reply = Reply { status: Some(StatusCode::ACCEPTED), body: "answer".into(), ..Reply::default() };
-    reply.headers.insert("x-a", HeaderValue::from_static("1"));
-    reply.trailers.insert("x-b", HeaderValue::from_static("2"));
-    reply.grpc = (5, "not there".to_owned());
-    guest.vm.host().reply = Some(reply);
-    assert_eq!(guest.header(6, ":status"), Ok("202".to_owned()));
-    assert_eq!(guest.header(6, "x-a"), Ok("1".to_owned()));
-    assert_eq!(guest.header(7, "x-b"), Ok("2".to_owned()));
-    assert_eq!(guest.call("get_buffer_bytes", &[4, 0, -1, OUT, LEN]), OK);
-    assert_eq!(guest.given(), b"answer");
-    assert_eq!(guest.call("get_status", &[8, OUT, LEN]), OK);
-    assert_eq!((guest.number(8), guest.given()), (5, b"not there".to_vec()));
 }
 
 #[test]
