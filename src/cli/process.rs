@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::wasm::NeedError;
+use crate::config::Errors;
 
 /// Threads for all that carries no calls: etcd, the table, the admin server, accepting connections.
 const CONTROL_THREADS: usize = 2;
@@ -19,8 +19,8 @@ pub(super) enum Error {
     #[error("cannot listen on {address}: {source}; choose another address with {key}")]
     Listen { key: &'static str, address: SocketAddr, source: io::Error },
     /// The configuration names modules that are no good.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Modules(Vec<NeedError>),
+    #[error(transparent)]
+    Modules(Errors),
     /// Threads, timers or signals are not to be had.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),

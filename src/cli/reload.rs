@@ -67,9 +67,15 @@ impl Reloader {
         self.current.subscribe()
     }
 
-    /// Looks at the file each second, and reads everything again when the file changed or `hangup` completes.
-    /// `report` hears what came of it, after it was logged. Runs until it is dropped, which may happen at any time.
-    pub async fn run(mut self, mut hangup: impl AsyncFnMut(), mut report: impl FnMut(&Outcome)) {
+    /// Looks at the file each second, and reads everything again when the file changed or `hangup` completes. What can be
+    /// read is handed on if `try_out` finds nothing wrong with it. `report` hears what came of it, after it was logged. Runs
+    /// until it is dropped, which may happen at any time.
+    pub async fn run(
+        mut self,
+        mut hangup: impl AsyncFnMut(),
+        try_out: impl AsyncFn(&Settings, &Effective) -> Result<(), Errors>,
+        mut report: impl FnMut(&Outcome),
+    ) {
         let mut ticks = tokio::time::interval_at(Instant::now() + INTERVAL, INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -78,11 +84,18 @@ impl Reloader {
                 _ = ticks.tick() => false,
             };
             let content = self.content().await;
-            let outcome = if told { Some(self.reload(content)) } else { self.look(content) };
-            if let Some(outcome) = outcome {
-                log(&outcome);
-                report(&outcome);
+            if !self.has_changed(&content) && !told {
+                continue;
             }
+            let outcome = match self.read(content) {
+                Ok((settings, effective)) => match try_out(&settings, &effective).await {
+                    Ok(()) => self.apply(settings, effective),
+                    Err(errors) => Outcome::Rejected(errors),
+                },
+                Err(errors) => Outcome::Rejected(errors),
+            };
+            log(&outcome);
+            report(&outcome);
         }
     }
 
@@ -95,33 +108,32 @@ impl Reloader {
         }
     }
 
-    /// Reads everything again if the file changed and has come to rest.
-    fn look(&mut self, content: Content) -> Option<Outcome> {
+    /// Whether the file changed and has come to rest.
+    fn has_changed(&mut self, content: &Content) -> bool {
         let before = std::mem::replace(&mut self.seen, hash(content.as_ref()));
-        (self.seen == before && self.seen != self.handled).then(|| self.reload(content))
+        self.seen == before && self.seen != self.handled
     }
 
     /// Reads everything again.
-    fn reload(&mut self, content: Content) -> Outcome {
+    fn read(&mut self, content: Content) -> Result<(Settings, Effective), Errors> {
         self.seen = hash(content.as_ref());
         self.handled = self.seen;
-        match self.sources.load_from(content) {
-            Err(errors) => Outcome::Rejected(errors),
-            Ok((settings, effective)) => {
-                let changed =
-                    self.current.borrow().changed(&effective).into_iter().filter(|key| !is_fixed(key)).collect();
-                let waiting = self.started.changed(&effective).into_iter().filter(|key| is_fixed(key)).collect();
-                self.current.send_replace(effective);
-                self.settings.send_if_modified(|current| {
-                    let differs = **current != settings;
-                    if differs {
-                        *current = Arc::new(settings);
-                    }
-                    differs
-                });
-                Outcome::Applied { changed, waiting }
+        self.sources.load_from(content)
+    }
+
+    /// Hands on what was read.
+    fn apply(&self, settings: Settings, effective: Effective) -> Outcome {
+        let changed = self.current.borrow().changed(&effective).into_iter().filter(|key| !is_fixed(key)).collect();
+        let waiting = self.started.changed(&effective).into_iter().filter(|key| is_fixed(key)).collect();
+        self.current.send_replace(effective);
+        self.settings.send_if_modified(|current| {
+            let differs = **current != settings;
+            if differs {
+                *current = Arc::new(settings);
             }
-        }
+            differs
+        });
+        Outcome::Applied { changed, waiting }
     }
 }
 

@@ -17,7 +17,7 @@ use super::sources::Given;
 use super::{Failure, Outcome, Reloader, Settings, Sources};
 use crate::admin::{self, PrefixReadiness, Readiness};
 use crate::balance::Balance;
-use crate::config::Effective;
+use crate::config::{Effective, Errors};
 use crate::etcd::{self, Client};
 use crate::health::{self, Health, Policies, PolicySettings, PolicyThread, ServiceSettings};
 use crate::proxy::{self, Proxy};
@@ -73,13 +73,15 @@ pub(super) async fn serve(
     registry.register_collector(table.clone());
     let (health, _judging) = health::start(table.clone(), judging(&now), &registry);
     let catalog = Catalog::new(now.wasm.clone(), now.proxy.workers, table.clone(), &registry);
-    let mut modules = catalog.prepare(now.needs()).await.map_err(Error::Modules)?;
+    let effective = reloader.effective();
+    let first = effective.borrow().clone();
+    let mut modules = prepare(&catalog, &now, &first).await.map_err(Error::Modules)?;
     let proxy = Proxy::start(data, carrying(&now, &modules, &table, &health), &table, &registry)?;
     let policies = PolicyThread::start(table.clone(), health.clone(), deciding(&now, &modules))?;
     let mut replaced = catalog.subscribe();
     let watching = tokio::spawn(catalog.clone().watch());
     let (end_admin, admin_ends) = oneshot::channel::<()>();
-    let (started, effective) = (Instant::now(), reloader.effective());
+    let started = Instant::now();
     let (shown, in_force) = watch::channel(Arc::new(showing(&now, &effective, &clients, started)));
     let lock_prefixes = now.admin.lock_prefixes.clone();
     let sources = admin::Sources {
@@ -108,21 +110,19 @@ pub(super) async fn serve(
                 std::future::pending::<()>().await;
             }
         };
-        let mut reloading = std::pin::pin!(reloader.run(told, |outcome| reloads.count(outcome)));
+        let try_out =
+            async |settings: &Settings, effective: &Effective| prepare(&catalog, settings, effective).await.map(drop);
+        let mut reloading = std::pin::pin!(reloader.run(told, try_out, |outcome| reloads.count(outcome)));
         loop {
             tokio::select! {
                 () = stop.told() => break,
                 () = &mut reloading => {}
                 Ok(()) = settings.changed() => {
-                    let new = settings.borrow_and_update().clone();
-                    match catalog.prepare(new.needs()).await {
-                        Ok(prepared) => modules = prepared,
-                        Err(errors) => {
-                            reloads.refused(&errors);
-                            continue;
-                        }
+                    now = settings.borrow_and_update().clone();
+                    // They were tried out before, and are ready.
+                    if let Ok(prepared) = catalog.prepare(now.needs()).await {
+                        modules = prepared;
                     }
-                    now = new;
                     log.apply(&now.log);
                     tasks.reconfigure(clients.sources(&now), now.table.clone()).await;
                     health.reconfigure(judging(&now)).await;
@@ -164,6 +164,14 @@ pub(super) async fn serve(
         tracing::warn!("stopped with calls under way");
     }
     Ok(())
+}
+
+/// Loads and tries out the modules that the settings name; what is wrong with them stands where they are named.
+async fn prepare(catalog: &Catalog, settings: &Settings, effective: &Effective) -> Result<Prepared, Errors> {
+    catalog.prepare(settings.needs()).await.or_else(|wrong| {
+        let wrong = wrong.into_iter().map(|NeedError { key, module, why }| (key, format!("module `{module}`: {why}")));
+        effective.errors(wrong).map_or_else(|| Ok(Prepared::new()), Err)
+    })
 }
 
 /// What the data plane needs of the settings.
@@ -254,15 +262,6 @@ impl Reloads {
         let reloads = Reloads(Family::default());
         registry.register(names::CONFIG_RELOADS, "Times the configuration was read again", reloads.0.clone());
         reloads
-    }
-
-    /// The modules that the configuration names are no good.
-    fn refused(&self, errors: &[NeedError]) {
-        for error in errors {
-            tracing::error!("{error}");
-        }
-        tracing::error!("the changed configuration cannot be applied; the old one stays in effect");
-        self.0.get_or_create(&[("result", "rejected")]).inc();
     }
 
     fn count(&self, outcome: &Outcome) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::error::Place;
+use super::error::{Error, Errors, Place};
 use super::path::join;
 use super::secret::MASK;
 
@@ -49,6 +49,15 @@ impl Default for Tree {
 }
 
 impl Effective {
+    /// Errors that were found out after reading: at these keys, what is wrong. None if there are none.
+    pub fn errors(&self, wrong: impl IntoIterator<Item = (String, String)>) -> Option<Errors> {
+        let error = |(key, message): (String, String)| {
+            let place = self.0.leaf("", &key).map_or(Place::Default, |leaf| leaf.place.clone());
+            Error { place, key, message }
+        };
+        Errors::check(wrong.into_iter().map(error).collect()).err()
+    }
+
     /// The paths of the keys whose values differ, a key that only one of both has included.
     pub fn changed(&self, other: &Effective) -> Vec<String> {
         let (mine, theirs) = (self.0.leaves(), other.0.leaves());

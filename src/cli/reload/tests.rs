@@ -47,7 +47,7 @@ impl Running {
 
     fn look(&mut self) -> Option<Outcome> {
         let content = self.reloader.sources.path().map(fs::read);
-        self.reloader.look(content)
+        self.reloader.has_changed(&content).then(|| reload(&mut self.reloader, content))
     }
 
     /// What comes of a change once it has come to rest.
@@ -58,6 +58,13 @@ impl Running {
 
     fn access(&self) -> bool {
         self.settings.borrow().log.access
+    }
+}
+
+fn reload(reloader: &mut Reloader, content: Content) -> Outcome {
+    match reloader.read(content) {
+        Ok((settings, effective)) => reloader.apply(settings, effective),
+        Err(errors) => Outcome::Rejected(errors),
     }
 }
 
@@ -162,10 +169,34 @@ async fn a_hangup_reads_the_file_at_once() {
     };
     let report = |outcome: &Outcome| reported.try_send(outcome.clone()).unwrap();
     let outcome = tokio::select! {
-        () = running.reloader.run(hangup, report) => unreachable!(),
+        () = running.reloader.run(hangup, async |_, _| Ok(()), report) => unreachable!(),
         outcome = reports.recv() => outcome,
     };
     assert_eq!(outcome, applied(&["log.access"], &[]));
+}
+
+#[tokio::test]
+async fn what_proves_wrong_when_it_is_tried_out_changes_nothing() {
+    let running = Running::start("log: {access: false}");
+    running.folder.write("waypost.yaml", "log:\n  access: true");
+    let (reported, mut reports) = tokio::sync::mpsc::channel(1);
+    let mut told = false;
+    let hangup = async || {
+        if std::mem::replace(&mut told, true) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let try_out = async |settings: &Settings, effective: &Effective| {
+        assert!(settings.log.access);
+        Err(effective.errors([("log.access".to_owned(), "is not liked".to_owned())]).unwrap())
+    };
+    let outcome = tokio::select! {
+        () = running.reloader.run(hangup, try_out, |outcome| reported.try_send(outcome.clone()).unwrap()) => unreachable!(),
+        outcome = reports.recv() => outcome,
+    };
+    let Some(Outcome::Rejected(errors)) = outcome else { panic!("rejected") };
+    assert!(errors.to_string().ends_with("waypost.yaml:2:3: log.access: is not liked"), "{errors}");
+    assert!(!running.settings.borrow().log.access, "nothing was handed on");
 }
 
 #[tokio::test]
@@ -173,5 +204,5 @@ async fn without_a_file_a_hangup_finds_nothing_new() {
     let (mut reloader, _settings) = Reloader::start(Sources::default()).unwrap();
     let content = reloader.content().await;
     assert!(content.is_none());
-    assert_eq!(Some(reloader.reload(content)), applied(&[], &[]));
+    assert_eq!(Some(reload(&mut reloader, content)), applied(&[], &[]));
 }
