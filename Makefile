@@ -49,11 +49,17 @@ bench-full: setup-bench ## bodies, streams, transfers, HTTP/1.1, churn, fixed ra
 bench-wasm: setup-bench filters ## the same module in Waypost and in Envoy
 	benches/compare/run.py wasm
 
-bench-count: setup-bench ## instructions per call; fails if there are 5 % more than committed (WRITE=1: write those of now)
+setup-count: ## build what `make bench-count` runs
+	@$(SETUP)/build.sh
+	@$(SETUP)/etcd.sh
+	@$(SETUP)/bench.sh load
+	cargo build --locked --profile demo --bin waypost --example bench-echo
+
+bench-count: setup-count ## instructions per call; fails if there are 5 % more than committed (WRITE=1: write those of now)
 	benches/compare/count.py $(if $(WRITE),--write)
 
 lint: ## formatting, clippy and docs with warnings as errors, every feature alone
 	@$(SETUP)/build.sh
 	@$(SETUP)/lint.sh
 
-.PHONY: help setup-demo demo setup-test filters test setup-interop interop setup-bench bench bench-full bench-wasm bench-count lint
+.PHONY: help setup-demo demo setup-test filters test setup-interop interop setup-bench bench bench-full bench-wasm setup-count bench-count lint

@@ -2,6 +2,7 @@
 //! clients, so that whoever calls an endpoint can use it.
 
 mod ask;
+mod batch;
 mod carry;
 mod config;
 mod connect;
@@ -13,6 +14,7 @@ mod tls;
 mod trial;
 
 pub use ask::{AskError, ask};
+pub use batch::{Batched, Flush, batched};
 pub use carry::{Answer, BrokeOff, Sent, Unanswered, Upload, carry};
 pub use config::{Config, Limits};
 pub use connect::{ConnectError, reach};

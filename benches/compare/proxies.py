@@ -296,10 +296,10 @@ def version(name):
     }[name]()
 
 
-def check(names):
+def check(names, load=(ECHO, LOAD)):
     """Fails if a tool is missing, before anything was started."""
     files = {"haproxy": DEBIAN / "sbin/haproxy", "nginx": DEBIAN / "sbin/nginx", "nghttpx": DEBIAN / "sbin/nghttpx"}
     files |= {"envoy": ENVOY, "pingora": PINGORA, "waypost": WAYPOST}
-    needed = [TOOLS / "python/bin/etcdctl", DEBIAN / "bin/h2load", ECHO, LOAD] + [files[name] for name in names if name in files]
+    needed = [TOOLS / "python/bin/etcdctl", DEBIAN / "bin/h2load", *load] + [files[name] for name in names if name in files]
     if missing := [str(path) for path in needed if not path.exists()]:
-        fail(f"not there: {', '.join(missing)}", "`make setup-bench` installs and builds what is needed")
+        fail(f"not there: {', '.join(missing)}", "`make setup-bench` (for counts `make setup-count`) installs and builds what is needed")

@@ -106,7 +106,7 @@ async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> 
     let (mut response, stream, permit) = sent;
     let mut uploading = !body.is_end_stream();
     let mut broken = false;
-    let mut pump = Pump::new(std::mem::take(body), stream, target.settings.config.stall_timeout);
+    let mut pump = Pump::opening(std::mem::take(body), stream, target.settings.config.stall_timeout);
     let answer = poll_fn(|cx| {
         if uploading && let Poll::Ready(done) = pump.poll(cx) {
             uploading = false;

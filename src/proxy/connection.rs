@@ -28,6 +28,7 @@ use super::exchange::{self, Client};
 use super::pump::{Pump, PumpError};
 use super::worker::Worker;
 use super::{Config, Phase, Settings, headers};
+use crate::upstream::batched;
 
 /// How long the rest of a short request that was answered early is waited for. To reset it instead is allowed, but
 /// what is on its way then counts against the connection, and a client that is often refused would lose it.
@@ -75,6 +76,7 @@ async fn http2(
     phase: &mut watch::Receiver<Phase>,
 ) {
     let Config { limits, idle_timeout, handshake_timeout, .. } = &settings.config;
+    let (stream, flush) = batched(stream);
     let handshake = Builder::new()
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
@@ -88,6 +90,7 @@ async fn http2(
         .max_send_buffer_size(limits.stream_window as usize)
         .handshake::<_, Bytes>(stream);
     let Ok(Ok(mut connection)) = timeout(*handshake_timeout, handshake).await else { return };
+    flush.begin();
     let mut silent = Box::pin(silent(connection.ping_pong(), *handshake_timeout, settings.config.stall_timeout));
     let mut idle = Box::pin(tokio::time::sleep(*idle_timeout));
     // Made once: each of these waits takes a lock that all connections share.
@@ -95,9 +98,17 @@ async fn http2(
     let mut used = false;
     let mut draining = false;
     loop {
+        let accepted = poll_fn(|cx| {
+            let accepted = connection.poll_accept(cx);
+            // Not between requests that came together.
+            if !matches!(accepted, Poll::Ready(Some(Ok(_)))) {
+                flush.poll(cx);
+            }
+            accepted
+        });
         tokio::select! {
             biased;
-            accepted = connection.accept() => match accepted {
+            accepted = accepted => match accepted {
                 Some(Ok((request, respond))) => {
                     used = true;
                     tokio::task::spawn_local(Box::pin(stream_task(worker.clone(), request, respond, client.clone())));

@@ -14,7 +14,6 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The service that a request names: `:authority`, or `Host` where there is none.
 pub(super) fn authority(head: &request::Parts) -> Option<&str> {
@@ -97,13 +96,6 @@ pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue, via: 
     }
     // We answer that ourselves, as soon as we read the body.
     headers.remove(EXPECT);
-    let host = match head.uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => headers.get(HOST).cloned(),
-    };
-    if let Some(host) = host {
-        headers.insert(FORWARDED_HOST, host);
-    }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     match headers.get(FORWARDED_FOR) {
         None => drop(headers.insert(FORWARDED_FOR, client.clone())),

@@ -15,11 +15,17 @@ use super::body::BodyError;
 const SMALL: usize = 1 << 10;
 const JOINED: usize = 16 << 10;
 
+/// A first chunk up to this size goes into a stream that is not open yet, without being asked for. Such a stream has room for
+/// nothing before its connection had its turn, and waiting for that costs a call another turn of its own and a write.
+const FIRST: usize = 16 << 10;
+
 /// A body on its way into an HTTP/2 stream. Dropping it before its end resets the stream.
 pub(super) struct Pump<B> {
     pub(super) body: B,
     stream: SendStream<Bytes>,
     chunk: Bytes,
+    /// The stream is not open yet.
+    opening: bool,
     /// A chunk has gone out. Most bodies have only one, and looking for more would cost those something.
     begun: bool,
     /// What came after the chunk and could not be joined to it.
@@ -47,14 +53,21 @@ pub(super) enum PumpError {
 
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Pump<B> {
     pub(super) fn new(body: B, stream: SendStream<Bytes>, stall_timeout: Duration) -> Self {
-        Pump { body, stream, chunk: Bytes::new(), begun: false, next: None, stalled: None, stall_timeout }
+        let (chunk, opening, begun) = (Bytes::new(), false, false);
+        Pump { body, stream, chunk, opening, begun, next: None, stalled: None, stall_timeout }
+    }
+
+    /// The same into a stream that was begun just now.
+    pub(super) fn opening(body: B, stream: SendStream<Bytes>, stall_timeout: Duration) -> Self {
+        Pump { opening: true, ..Pump::new(body, stream, stall_timeout) }
     }
 
     /// Carries on; ready when all of it, or an error, has been sent.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
         loop {
             while !self.chunk.is_empty() {
-                let room = ready!(self.poll_room(cx))?;
+                let at_once = std::mem::take(&mut self.opening) && self.chunk.len() <= FIRST;
+                let room = if at_once { self.chunk.len() } else { ready!(self.poll_room(cx))? };
                 let last = room >= self.chunk.len() && self.is_end();
                 let part = self.chunk.split_to(room.min(self.chunk.len()));
                 self.stream.send_data(part, last).map_err(PumpError::Sink)?;

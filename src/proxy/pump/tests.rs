@@ -100,3 +100,39 @@ async fn a_body_that_breaks_off_ends_in_a_reset() {
     assert_eq!(frames([Data(5), Data(7), BreaksOff]).await.1, "reset");
     assert_eq!(frames([Data(5), Data(7), Pause, BreaksOff]).await.1, "reset");
 }
+
+#[tokio::test]
+async fn a_small_body_does_not_wait_until_its_stream_is_open() {
+    let (near, far) = duplex(1 << 20);
+    let (arrived, mut lengths) = tokio::sync::mpsc::unbounded_channel();
+    let server = tokio::spawn(async move {
+        let mut connection = h2::server::handshake(near).await.unwrap();
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            let arrived = arrived.clone();
+            tokio::spawn(async move {
+                let (mut body, mut length) = (request.into_body(), 0);
+                while let Some(Ok(data)) = body.data().await {
+                    length += data.len();
+                }
+                drop(respond);
+                arrived.send(length).unwrap();
+            });
+        }
+    });
+    let (client, connection) = h2::client::handshake(far).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    for (length, at_once) in [(FIRST, true), (FIRST + 1, false)] {
+        // Nothing is awaited between these, so the connection has no turn.
+        let (_response, stream) = client.send_request(Request::new(()), false).unwrap();
+        let mut pump = Pump::opening(Pieces([Data(length)].into()), stream, Duration::from_secs(1));
+        assert_eq!(poll_fn(|cx| Poll::Ready(pump.poll(cx).is_ready())).await, at_once, "{length} bytes");
+        if !at_once {
+            poll_fn(|cx| pump.poll(cx)).await.unwrap();
+        }
+        assert_eq!(lengths.recv().await, Some(length));
+        client = client.ready().await.unwrap();
+    }
+    server.abort();
+    driver.abort();
+}
