@@ -318,8 +318,11 @@ pub(super) fn modules(view: &Modules, query: &Query) -> Page {
         ("Hash", ""),
         ("State", "state"),
         ("#In force for", ""),
+        ("#Calls/s", "calls"),
+        ("#Mean, µs", "mean"),
         ("#Failures", "failures"),
         ("Last failure", ""),
+        ("File last read", ""),
         ("Used", ""),
     ];
     Page {

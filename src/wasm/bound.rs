@@ -115,8 +115,10 @@ impl Live {
     pub fn failed(&mut self, fault: &Fault) {
         let module = &self.bound.module;
         self.bound.telemetry.failed(module.name(), fault.label());
-        let due = self.complaint.due(Instant::now());
+        let now = Instant::now();
+        let due = self.complaint.due(now);
         if fault.is_harmless() {
+            module.note(fault, now);
             if let Some(kept_back) = due {
                 tracing::warn!(module = %module.name(), kept_back, "module: {fault}");
             }
@@ -125,7 +127,6 @@ impl Live {
         if let State::Up(vm) = &mut self.state {
             vm.abandon();
         }
-        let now = Instant::now();
         self.state = match module.failed(fault, now) {
             Consequence::Restart(pause) => {
                 if let Some(kept_back) = due {

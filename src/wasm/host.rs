@@ -12,6 +12,7 @@ use wasmtime::{Memory, StoreLimits, TypedFunc};
 use super::abi::{GuestMetrics, Metrics, SharedData};
 use super::engine::Budget;
 use super::exchange::{Asked, Exchange, Shared};
+use super::meter::Meters;
 use crate::registry::Protocol;
 use crate::table::{Endpoint, EndpointState, Table};
 use crate::upstream::{self, ask, detect};
@@ -25,6 +26,7 @@ pub(super) struct Env {
     pub(super) module: Arc<str>,
     pub(super) shared: SharedData,
     pub(super) metrics: Metrics,
+    pub(super) meters: Meters,
     pub(super) table: Table,
     /// The most that is kept of a body while a filter waits.
     pub(super) buffer_limit: usize,
@@ -41,7 +43,8 @@ impl Env {
     ) -> Self {
         let module: Arc<str> = module.into();
         let metrics = Metrics::new(module.clone(), metrics);
-        Env { module, shared: SharedData::default(), metrics, table, buffer_limit, memory_limit }
+        let (shared, meters) = Default::default();
+        Env { module, shared, metrics, meters, table, buffer_limit, memory_limit }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -110,9 +110,19 @@ impl fmt::Debug for Module {
 /// What went wrong lately.
 #[derive(Debug, Default)]
 struct Tally {
-    failures: u32,
+    /// Failures without a good minute in between, and when the last of them was.
+    lately: u32,
     last: Option<Instant>,
-    why: String,
+    all: Failures,
+}
+
+/// What went wrong in a module since it came into force.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failures {
+    /// How often.
+    pub count: u64,
+    /// When the last time was, and what it was.
+    pub last: Option<(Instant, String)>,
 }
 
 /// What follows from a failure.
@@ -165,26 +175,36 @@ impl Module {
         self.aside.load(Ordering::Relaxed)
     }
 
-    /// Its failures lately, and the last of them in words.
-    pub fn failures(&self) -> (u32, String) {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        (tally.failures, tally.why.clone())
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What went wrong so far.
+    pub fn failures(&self) -> Failures {
+        self.tally().all.clone()
+    }
+
+    /// Notes that something went wrong.
+    pub(super) fn note(&self, why: &dyn fmt::Display, now: Instant) {
+        let all = &mut self.tally().all;
+        all.count += 1;
+        all.last = Some((now, why.to_string()));
     }
 
     /// Notes that an instance failed, and says what follows.
     pub(super) fn failed(&self, why: &dyn fmt::Display, now: Instant) -> Consequence {
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note(why, now);
+        let mut tally = self.tally();
         if tally.last.is_some_and(|last| now.saturating_duration_since(last) >= GOOD) {
-            tally.failures = 0;
+            tally.lately = 0;
         }
-        tally.failures += 1;
+        tally.lately += 1;
         tally.last = Some(now);
-        tally.why = why.to_string();
-        if tally.failures >= MOST_FAILURES {
+        if tally.lately >= MOST_FAILURES {
             self.aside.store(true, Ordering::Relaxed);
             return Consequence::Aside;
         }
-        Consequence::Restart((FIRST_PAUSE * 2u32.pow(tally.failures - 1)).min(LAST_PAUSE))
+        Consequence::Restart((FIRST_PAUSE * 2u32.pow(tally.lately - 1)).min(LAST_PAUSE))
     }
 }
 

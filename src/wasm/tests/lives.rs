@@ -13,11 +13,11 @@ use super::{bind, filter, load, until};
 use crate::route::OnError;
 use crate::wasm::bound::Live;
 use crate::wasm::chain::{Chain, Stop};
-use crate::wasm::exchange::{Direction, Exchange, Facts};
+use crate::wasm::exchange::{Direction, Exchange, Facts, Shared};
 use crate::wasm::fault::Fault;
 use crate::wasm::filter::{CallOut, Filter};
 use crate::wasm::host::Reply;
-use crate::wasm::module::Consequence;
+use crate::wasm::module::{Consequence, Failures};
 
 #[test]
 fn pauses_double_until_a_module_is_set_aside() {
@@ -32,7 +32,7 @@ fn pauses_double_until_a_module_is_set_aside() {
     };
     assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600]);
     assert!(end == Consequence::Aside && module.is_aside());
-    assert_eq!(module.failures(), (10, "test".to_owned()));
+    assert_eq!(module.failures(), Failures { count: 10, last: Some((now, "test".to_owned())) });
     // A good minute, and all is forgotten.
     let module = load(&filter("")).unwrap();
     for minute in 0..20 {
@@ -304,6 +304,28 @@ fn an_exchange_hears_that_its_instance_failed() {
             tokio::join!(first.head(Direction::Request, 0, true), second.head(Direction::Request, 0, true));
         assert_eq!((waited, failed), (Err(Stop::Failed("tested".into())), Ok(())));
         let bound: Arc<_> = shared.bound();
-        assert_eq!(bound.module().failures().0, 1);
+        assert_eq!(bound.module().failures().count, 1);
     });
+}
+
+#[test]
+fn calls_are_counted_by_all_instances_and_stay_counted() {
+    let bound = bind(&filter(&marks("a")), 2);
+    let meters = &bound.module().env.meters;
+    let hash = bound.module().hash();
+    assert_eq!((meters.calls().all, meters.instances(hash)), (0, 2), "what it takes to start is no call");
+    let (mut first, mut second) = (Live::new(bound.clone()), Live::new(bound.clone()));
+    let shared = Shared::new(Exchange::new(Facts::example()));
+    for _ in 0..100 {
+        first.vm().unwrap().head(2, Direction::Request, true).unwrap();
+    }
+    let context = second.vm().unwrap().open(&shared).unwrap();
+    second.vm().unwrap().head(context, Direction::Request, true).unwrap();
+    let calls = meters.calls();
+    // The first of each instance is timed, and then one in 61.
+    assert_eq!((calls.all, calls.timed), (101, 3));
+    assert!(calls.mean().is_some_and(|mean| mean < Duration::from_millis(10)), "{calls:?}");
+    drop((first, second));
+    assert_eq!((meters.calls(), meters.instances(hash)), (calls, 0));
+    assert_eq!(calls.since(&calls).mean(), None);
 }
