@@ -32,7 +32,7 @@ pub use fault::Fault;
 pub use filter::{CallOut, Filter};
 pub use host::{Callout, Reply};
 pub use meter::Calls;
-pub use module::{Failures, Kinds, LoadError, Module};
+pub use module::{Aside, Failures, Kinds, LoadError, Module};
 pub use policy::{EndpointList, Sample, snapshot};
 pub use trial::{Trial, try_out};
 pub use vm::Vm;

@@ -324,6 +324,7 @@ pub(super) fn modules(view: &Modules, query: &Query) -> Page {
         ("Last failure", ""),
         ("File last read", ""),
         ("Used", ""),
+        ("Actions", ""),
     ];
     Page {
         title: "Filters and policies".to_owned(),

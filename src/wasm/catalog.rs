@@ -21,7 +21,7 @@ use super::config::{Config, Use};
 use super::engine::Engine;
 use super::host::Env;
 use super::meter::Calls;
-use super::module::{self, LoadError, Module};
+use super::module::{self, Aside, LoadError, Module};
 use crate::table::Table;
 use crate::telemetry::Registry;
 
@@ -171,6 +171,34 @@ impl Catalog {
         let prepared = tokio::task::spawn_blocking(move || inner.prepare(&needs));
         // It does not panic; if it did, so would we.
         prepared.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Looks at a module's file now, if the version with this hash is in force: a file that changed takes its place, and
+    /// one that was set aside starts afresh. What is known of the module then; `None` if another version is in force.
+    pub async fn reload(&self, name: &str, hash: u64) -> Option<Status> {
+        self.find(name, hash)?;
+        let (inner, file) = (self.0.clone(), name.to_owned());
+        let reloaded = tokio::task::spawn_blocking(move || {
+            let now = inner.config.file(&file).ok().and_then(|file| look(&file));
+            inner.replace(&file, now);
+        });
+        reloaded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        self.status().into_iter().find(|status| *status.name == *name)
+    }
+
+    /// Sets a module aside, if the version with this hash is in force: until it is reloaded or its file is replaced,
+    /// policies leave it to others, and filters are as if they failed. False if another version is in force.
+    pub fn set_aside(&self, name: &str, hash: u64) -> bool {
+        self.find(name, hash).is_some_and(|status| {
+            status.module.set_aside(Aside::Ordered);
+            true
+        })
+    }
+
+    /// What is known of a module, if that version is in force.
+    pub fn find(&self, name: &str, hash: u64) -> Option<Status> {
+        let state = self.0.lock();
+        state.loaded.get(name).filter(|loaded| loaded.module.hash() == hash).map(Loaded::status)
     }
 
     /// Wakes when a module was replaced; then [`prepare`](Self::prepare) gives the new one.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -98,7 +97,7 @@ pub struct Module {
     hash: u64,
     imports: Vec<String>,
     tally: Mutex<Tally>,
-    aside: AtomicBool,
+    aside: OnceLock<Aside>,
 }
 
 impl fmt::Debug for Module {
@@ -125,12 +124,21 @@ pub struct Failures {
     pub last: Option<(Instant, String)>,
 }
 
+/// Why a module is not used until it is reloaded or its file is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// It failed too often.
+    Failed,
+    /// Somebody wants it so.
+    Ordered,
+}
+
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Consequence {
     /// It is started again after this time.
     Restart(Duration),
-    /// It is not, until its file is replaced.
+    /// It is not, until it is reloaded or its file is replaced.
     Aside,
 }
 
@@ -170,9 +178,19 @@ impl Module {
         &self.imports
     }
 
-    /// Whether it failed so often that it is not used until its file is replaced.
+    /// Why it is not used until it is reloaded or its file is replaced; none if it is.
+    pub fn aside(&self) -> Option<Aside> {
+        self.aside.get().copied()
+    }
+
+    /// Whether it is not used.
     pub fn is_aside(&self) -> bool {
-        self.aside.load(Ordering::Relaxed)
+        self.aside().is_some()
+    }
+
+    /// Has it set aside. Whoever has an instance lets it go when it would call it next.
+    pub(super) fn set_aside(&self, why: Aside) {
+        self.aside.get_or_init(|| why);
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -201,7 +219,7 @@ impl Module {
         tally.lately += 1;
         tally.last = Some(now);
         if tally.lately >= MOST_FAILURES {
-            self.aside.store(true, Ordering::Relaxed);
+            self.set_aside(Aside::Failed);
             return Consequence::Aside;
         }
         Consequence::Restart((FIRST_PAUSE * 2u32.pow(tally.lately - 1)).min(LAST_PAUSE))

@@ -10,11 +10,13 @@ use super::filter::{Rank, Row};
 use super::{Facts, Level, Query, Rows};
 use crate::admin::show::{Micros, Rate, Seconds, anchor};
 use crate::registry::clip;
-use crate::wasm::{Failures, Outcome, Status};
+use crate::wasm::{Aside, Failures, Outcome, Status};
 
 /// The state of a module that is not called any more.
 const ASIDE: &str = "set aside";
 
+/// The same, by somebody's order.
+const ORDERED: &str = "set aside by order";
 /// And of one whose instances all failed a moment ago.
 const ANEW: &str = "being started anew";
 
@@ -62,6 +64,14 @@ impl Module {
         clip(&self.name)
     }
 
+    /// What can be done with it now, by name of the action and of the button.
+    pub(in crate::admin) fn actions(&self) -> &'static [(&'static str, &'static str)] {
+        match &*self.state {
+            ASIDE | ORDERED => &[("reload", "Reload")],
+            _ => &[("reload", "Reload"), ("aside", "Set aside")],
+        }
+    }
+
     pub(in crate::admin) fn what_failed(&self) -> String {
         clip(self.last_failure.as_deref().unwrap_or_default())
     }
@@ -104,11 +114,12 @@ pub(in crate::admin) fn modules(facts: &Facts<'_>, query: &Query) -> Modules {
 /// One module, from what the catalog says of it.
 pub(in crate::admin) fn module(status: &Status, calls: Rate, now: Instant, wall: SystemTime) -> Module {
     let Failures { count, last } = status.module.failures();
-    let (level, state) = match (status.module.is_aside(), status.instances, &status.rejected) {
-        (true, ..) => (Level::Bad, ASIDE),
-        (false, 0, _) => (Level::Bad, ANEW),
-        (false, _, Some(_)) => (Level::Care, "in force, its new file is no good"),
-        (false, _, None) => (Level::Good, "in force"),
+    let (level, state) = match (status.module.aside(), status.instances, &status.rejected) {
+        (Some(Aside::Failed), ..) => (Level::Bad, ASIDE),
+        (Some(Aside::Ordered), ..) => (Level::Care, ORDERED),
+        (None, 0, _) => (Level::Bad, ANEW),
+        (None, _, Some(_)) => (Level::Care, "in force, its new file is no good"),
+        (None, _, None) => (Level::Good, "in force"),
     };
     let ago = |then: SystemTime| Seconds::from(wall.duration_since(then).unwrap_or_default());
     let (last_failed, last_failure) = last.unzip();
@@ -145,7 +156,15 @@ pub(in crate::admin) fn troubles(modules: &[Module]) -> Vec<(Level, String, &'st
             let (n, last) = (module.failures, module.what_failed());
             let times = plural(n as usize, "time", "times");
             let text = format!("module {name} is set aside: it failed {n} {times}, at last with {last}");
-            found.push((Level::Bad, text, "Mend it and write its file again; until then it is passed over."));
+            found.push((
+                Level::Bad,
+                text,
+                "Mend it and write its file again, or reload it; until then it is passed over.",
+            ));
+        }
+        if module.state == ORDERED {
+            let text = format!("module {name} is set aside by an operator's order");
+            found.push((Level::Care, text, "Reload it when it is to be used again; until then it is passed over."));
         }
         if module.state == ANEW {
             let text =
@@ -187,13 +206,15 @@ mod tests {
         assert_eq!(troubles(std::slice::from_ref(&fine)), []);
         let last_failure = Some("a trap".to_owned());
         let anew = Module { state: ANEW.to_owned(), last_failure: last_failure.clone(), ..fine.clone() };
+        let ordered = Module { state: ORDERED.to_owned(), ..fine.clone() };
         let aside = Module { state: ASIDE.to_owned(), failures: 3, last_failure, ..fine.clone() };
         let rejected = Module { rejected: Some("no exports".to_owned()), ..fine };
         let told: Vec<_> =
-            troubles(&[aside, rejected, anew]).into_iter().map(|(level, text, _)| (level, text)).collect();
+            troubles(&[aside, rejected, anew, ordered]).into_iter().map(|(level, text, _)| (level, text)).collect();
         assert_eq!(told[0].0, Level::Bad);
         assert_eq!(told[0].1, "module <b>canary is set aside: it failed 3 times, at last with a trap");
         assert_eq!(told[2].1, "module <b>canary has no instance that is up; it failed last with a trap");
+        assert_eq!(told[3].1, "module <b>canary is set aside by an operator's order");
         assert_eq!(told[1].1, "module <b>canary: its changed file is no good (no exports)");
     }
 }

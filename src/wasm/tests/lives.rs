@@ -17,7 +17,7 @@ use crate::wasm::exchange::{Direction, Exchange, Facts, Shared};
 use crate::wasm::fault::Fault;
 use crate::wasm::filter::{CallOut, Filter};
 use crate::wasm::host::Reply;
-use crate::wasm::module::{Consequence, Failures};
+use crate::wasm::module::{Aside, Consequence, Failures};
 
 #[test]
 fn pauses_double_until_a_module_is_set_aside() {
@@ -328,4 +328,18 @@ fn calls_are_counted_by_all_instances_and_stay_counted() {
     drop((first, second));
     assert_eq!((meters.calls(), meters.instances(hash)), (calls, 0));
     assert_eq!(calls.since(&calls).mean(), None);
+}
+
+#[test]
+fn a_module_that_is_set_aside_is_let_go_by_all_and_one_that_failed_comes_back_without_being_asked() {
+    let bound = bind(&filter(""), 2);
+    let (module, hash) = (bound.module().clone(), bound.module().hash());
+    let (mut first, mut second) = (Live::new(bound.clone()), Live::new(bound));
+    first.failed(&Fault::Time("x"));
+    assert_eq!(module.env.meters.instances(hash), 1);
+    until("the next instance", || module.env.meters.instances(hash) == 2);
+    assert!(first.vm().is_some() && second.vm().is_some());
+    module.set_aside(Aside::Ordered);
+    assert!(first.vm().is_none() && second.vm().is_none());
+    assert_eq!((module.env.meters.instances(hash), module.aside()), (0, Some(Aside::Ordered)));
 }
