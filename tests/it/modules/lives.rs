@@ -6,7 +6,7 @@ use super::{Modules, call, kit::filter, logged, on, reaches};
 use crate::harness::{Backend, Client, Load, Scene, client::full, eventually, load::Rate, until};
 
 /// Says who it is in a header of the response, and traps if the request says so.
-fn named(name: &str) -> Vec<u8> {
+pub(super) fn named(name: &str) -> Vec<u8> {
     let request = "(if (i32.eqz (call $get (i32.const 0) @\"x-trap\")) (then unreachable))
         (if (i32.eqz (call $get (i32.const 0) @\"x-loop\")) (then (loop $l (br $l)))) (i32.const 0)";
     let response = format!("(call $set (i32.const 2) @\"x-module\" @\"{name}\") (i32.const 0)");
@@ -88,7 +88,7 @@ async fn a_module_that_fails_on_is_set_aside_until_its_file_is_replaced() {
     }
     reaches(&scene, "waypost_module_failures_total", &["picky", "trap"], 10.0).await;
     assert_eq!(scene.waypost.metric("waypost_module_up", &["picky"]).await, 0.0);
-    assert!(logged(&scene, &["set aside until its file is replaced", "picky"]));
+    assert!(logged(&scene, &["set aside until it is reloaded or its file is replaced", "picky"]));
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert!(call(&clients[9], &[]).await.headers.get("x-module").is_none(), "it is not used");
     modules.put("picky", &named("second"));

@@ -6,7 +6,7 @@ use super::{Modules, call, kit::policy, logged, pairs, reaches};
 use crate::harness::{Backend, Client, Scene, eventually, scene::key};
 
 /// Picks by the first byte of the configuration.
-fn picks(more: &str, body: &str) -> Vec<u8> {
+pub(super) fn picks(more: &str, body: &str) -> Vec<u8> {
     policy(&format!("{more} (func (export \"waypost_pick\") (param i32 i64 i64 i32) (result i32) {body})"))
 }
 
@@ -15,7 +15,7 @@ const LAST: &str = "(i32.sub (global.get $count) (i32.const 1))";
 const COUNT: &str = "(global $count (mut i32) (i32.const 0))
     (func (export \"waypost_endpoints\") (param i32 i32 i32) (global.set $count (i32.load (local.get 1))))";
 
-async fn counts(client: &Client, count: usize) -> BTreeMap<String, usize> {
+pub(super) async fn counts(client: &Client, count: usize) -> BTreeMap<String, usize> {
     let mut by = BTreeMap::new();
     for _ in 0..count {
         let reply = client.unary("greeter").await.unwrap();
@@ -26,7 +26,7 @@ async fn counts(client: &Client, count: usize) -> BTreeMap<String, usize> {
 }
 
 /// Waits until a policy picks: its instance is made when its service is called first.
-async fn picked_by(scene: &Scene, instance: &str) {
+pub(super) async fn picked_by(scene: &Scene, instance: &str) {
     let client = scene.client().await;
     eventually(instance, || async {
         let now = counts(&client, 6).await;
