@@ -1,7 +1,7 @@
 //! The modules that the configuration names: loaded, tried out with the configuration that they are used with, watched for
 //! change, and replaced as a whole. A file that is no good leaves in force what was there.
 
-mod file;
+pub(super) mod file;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,7 +21,7 @@ use super::config::{Config, Use};
 use super::engine::Engine;
 use super::host::Env;
 use super::meter::Calls;
-use super::module::{self, Aside, LoadError, Module};
+use super::module::{Aside, LoadError, Module};
 use crate::table::Table;
 use crate::telemetry::Registry;
 
@@ -179,7 +179,7 @@ impl Catalog {
         self.find(name, hash)?;
         let (inner, file) = (self.0.clone(), name.to_owned());
         let reloaded = tokio::task::spawn_blocking(move || {
-            let now = inner.config.file(&file).ok().and_then(|file| look(&file));
+            let now = inner.config.place(&file).ok().and_then(|file| look(&file));
             inner.replace(&file, now);
         });
         reloaded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
@@ -233,13 +233,8 @@ impl Inner {
 
     /// Reads and compiles a module's file.
     fn load(&self, name: &str) -> Result<Module, LoadError> {
-        let read = |why: String| LoadError::Read { path: self.config.folder.display().to_string(), why };
-        let file = self.config.file(name).map_err(read)?;
-        let size = std::fs::metadata(&file).map_err(|error| read(error.to_string()))?.len();
-        if size > module::LARGEST {
-            return Err(LoadError::TooLarge(size));
-        }
-        let bytes = std::fs::read(&file).map_err(|error| read(error.to_string()))?;
+        let file = self.config.place(name).map_err(LoadError::Name)?;
+        let bytes = file::read(&file)?;
         let (engine, env) = self.engine_and_env(name)?;
         Module::new(&engine, env, &bytes)
     }
@@ -274,7 +269,7 @@ impl Inner {
             let module = match module {
                 Ok(module) => module,
                 Err(()) => {
-                    let seen = self.config.file(name).ok().and_then(|file| look(&file));
+                    let seen = self.config.place(name).ok().and_then(|file| look(&file));
                     match self.load(name) {
                         Ok(module) => {
                             let module = Arc::new(module);
@@ -330,7 +325,7 @@ impl Inner {
     fn look(&self) {
         let names: Vec<String> = self.lock().loaded.keys().cloned().collect();
         for name in names {
-            let now = self.config.file(&name).ok().and_then(|file| look(&file));
+            let now = self.config.place(&name).ok().and_then(|file| look(&file));
             let changed = {
                 let mut state = self.lock();
                 let Some(loaded) = state.loaded.get_mut(&name) else { continue };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,17 @@ impl fmt::Display for Kinds {
 /// What is wrong with a file.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LoadError {
+    /// Its name is none.
+    #[error("{0}")]
+    Name(String),
+    /// It is not there.
+    #[error("there is no file {file} in the folder {}", .folder.display())]
+    Missing {
+        /// Its name.
+        file: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
     /// It cannot be read.
     #[error("cannot read {path}: {why}")]
     Read {

@@ -29,6 +29,11 @@ async fn answers(scene: &Scene, name: &str) {
     .await;
 }
 
+/// Waits until the proxy logs this.
+async fn says(scene: &Scene, what: &str) {
+    eventually(what, || async { if logged(scene, &[what]) { Ok(()) } else { Err(scene.waypost.log()) } }).await;
+}
+
 const ONE_WORKER: &str = "proxy: {workers: 1}\n";
 
 #[tokio::test]
@@ -126,6 +131,17 @@ async fn a_bad_file_leaves_the_old_module_in_force_and_says_why() {
     }
     fs::remove_file(modules.file("swapped")).unwrap();
     reaches(&scene, "waypost_module_loads_total", &refused, 5.0).await;
+    let folder = modules.folder().display();
+    assert!(logged(
+        &scene,
+        &["the old module stays in force", &format!("no file swapped.wasm in the folder {folder}")]
+    ));
+    // Nor is what is no file: a pipe must not keep whoever looks.
+    fs::create_dir(modules.file("swapped")).unwrap();
+    says(&scene, "it is a folder, and no file").await;
+    fs::remove_dir(modules.file("swapped")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, modules.file("swapped"), rustix::fs::Mode::RUSR).unwrap();
+    says(&scene, "it is a pipe or a device, and no file").await;
     answers(&scene, "first").await;
     modules.put("swapped", &good);
     answers(&scene, "second").await;
