@@ -12,6 +12,7 @@ use wasmtime::{Memory, StoreLimits, TypedFunc};
 use super::abi::{GuestMetrics, Metrics, SharedData};
 use super::engine::Budget;
 use super::exchange::{Asked, Exchange, Shared};
+use super::fault::Fault;
 use super::meter::Meters;
 use crate::registry::Protocol;
 use crate::table::{Endpoint, EndpointState, Table};
@@ -132,6 +133,8 @@ pub(super) struct Host {
     pub(super) since: Option<Duration>,
     /// The module's allocator trapped while the module was in a function of the host.
     pub(super) broken: Option<wasmtime::Error>,
+    /// The module gave an answer to an exchange that cannot be sent.
+    pub(super) wrong: Option<Fault>,
     pub(super) memory: Option<Memory>,
     pub(super) allocator: Option<TypedFunc<i32, i32>>,
     pub(super) env: Arc<Env>,
@@ -170,6 +173,7 @@ impl Host {
             budget: Budget::START,
             since: None,
             broken: None,
+            wrong: None,
             memory: None,
             allocator: None,
             env,

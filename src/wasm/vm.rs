@@ -137,6 +137,11 @@ impl Vm {
         std::mem::take(&mut self.store.data_mut().callouts)
     }
 
+    /// The last answer of it that cannot be sent, since this was asked last.
+    pub(super) fn wrong(&mut self) -> Option<Fault> {
+        self.store.data_mut().wrong.take()
+    }
+
     /// Whether it looks at heads in this direction.
     pub fn wants_head(&self, direction: Direction) -> bool {
         self.exports.head[direction as usize].is_some()

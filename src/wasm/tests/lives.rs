@@ -129,6 +129,31 @@ fn a_filter_that_fails_denies_or_is_skipped() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_sent_is_a_failure_and_no_pause() {
+    let answer = |status| {
+        format!("(drop (call $local_response (i32.const {status}) @\"\" @\"no\" @\"\" (i32.const -1))) (i32.const 1)")
+    };
+    let none = answer(1_000);
+    run(async {
+        let way = Direction::Request;
+        let denying = chain(&[(&on("request_headers", &none), OnError::Deny)]);
+        assert_eq!(denying.head(way, 0, true).await, Err(Stop::Invalid("tested".into())));
+        let bound = denying.links.borrow()[0].filter.bound();
+        let failures = bound.module().failures();
+        assert_eq!(failures.count, 1);
+        assert!(failures.last.unwrap().1.contains("its status is 1000, and not from 200 to 599"));
+        let skipping = chain(&[(&on("request_headers", &none), OnError::Skip), (&marks("a"), OnError::Deny)]);
+        skipping.head(way, 0, true).await.unwrap();
+        assert_eq!(seen(&skipping.exchange().request.as_ref().unwrap().headers), ["a"]);
+        // One that is mended counts.
+        let mended = none.replace("(i32.const 1)", "") + &answer(403);
+        let mending = chain(&[(&on("request_headers", &mended), OnError::Deny)]);
+        assert_eq!(mending.head(way, 0, true).await, Err(Stop::Answered("tested".into())));
+        assert_eq!(mending.exchange().local.take().map(|local| local.status), Some(403));
+    });
+}
+
+#[test]
 fn a_pause_without_end_has_one() {
     run(async {
         let chain = chain(&[(&on("request_headers", "(i32.const 1)"), OnError::Skip)]);
