@@ -69,24 +69,32 @@ fn add(counter: &AtomicU64, amount: u64) {
 
 /// All instances that a module has, whatever version of its file they run, and what those did that are gone.
 #[derive(Debug, Default)]
-pub(super) struct Meters(Mutex<(Calls, Vec<(u64, Arc<Counts>)>)>);
+pub(super) struct Meters(Mutex<Instances>);
+
+#[derive(Debug, Default)]
+struct Instances {
+    /// The calls of those that are gone.
+    before: Calls,
+    /// Those that can be called, with the hash of their version.
+    up: Vec<(u64, Arc<Counts>)>,
+}
 
 impl Meters {
-    fn lock(&self) -> MutexGuard<'_, (Calls, Vec<(u64, Arc<Counts>)>)> {
+    fn lock(&self) -> MutexGuard<'_, Instances> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All calls so far.
     pub(super) fn calls(&self) -> Calls {
-        let inner = self.lock();
-        let mut calls = inner.0;
-        inner.1.iter().for_each(|(_, counts)| calls.add(counts.calls()));
+        let instances = self.lock();
+        let mut calls = instances.before;
+        instances.up.iter().for_each(|(_, counts)| calls.add(counts.calls()));
         calls
     }
 
     /// The instances of the version with this hash that can be called.
     pub(super) fn instances(&self, hash: u64) -> usize {
-        self.lock().1.iter().filter(|(of, _)| *of == hash).count()
+        self.lock().up.iter().filter(|(of, _)| *of == hash).count()
     }
 }
 
@@ -107,7 +115,7 @@ impl Meter {
     /// The instance is ready for use. What it took to make it does not count.
     pub(super) fn ready(&mut self) {
         (self.counts, self.until) = Default::default();
-        self.module.env.meters.lock().1.push((self.module.hash(), self.counts.clone()));
+        self.module.env.meters.lock().up.push((self.module.hash(), self.counts.clone()));
     }
 
     /// A call begins. Gives the time if this one is timed.
@@ -136,10 +144,10 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let mut inner = self.module.env.meters.lock();
-        if let Some(at) = inner.1.iter().position(|(_, counts)| Arc::ptr_eq(counts, &self.counts)) {
-            let (_, counts) = inner.1.swap_remove(at);
-            inner.0.add(counts.calls());
+        let mut instances = self.module.env.meters.lock();
+        if let Some(at) = instances.up.iter().position(|(_, counts)| Arc::ptr_eq(counts, &self.counts)) {
+            let (_, counts) = instances.up.swap_remove(at);
+            instances.before.add(counts.calls());
         }
     }
 }

@@ -37,7 +37,10 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
          grpc: i32| {
             let (details, body, headers) = ((details, details_len), (body, body_len), (headers, headers_len));
             code(match local(&mut guest, status, details, body, headers, grpc) {
-                Ok(response) => Ok(answer(guest.data_mut(), response)),
+                Ok(response) => {
+                    answer(guest.data_mut(), response);
+                    Ok(())
+                }
                 Err(wrong) => Err(refuse(guest.data_mut(), wrong, status)),
             })
         },
