@@ -1,12 +1,15 @@
 //! What stands behind an instance: everything that the host's functions work on. Nothing here is shared but what
 //! [`Env`] holds for all instances of a module.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
 use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use super::abi::{GuestMetrics, Metrics, SharedData};
@@ -16,7 +19,7 @@ use super::fault::Fault;
 use super::meter::Meters;
 use crate::registry::Protocol;
 use crate::table::{Endpoint, EndpointState, Table};
-use crate::upstream::{self, ask, detect};
+use crate::upstream::{self, Pool, ask_with, detect};
 
 /// The most that is read of the answer to a call that a module makes, in bytes.
 const MOST_OF_ANSWER: usize = 4 << 20;
@@ -68,7 +71,16 @@ pub struct Callout {
 
 impl Callout {
     /// Makes the call at this endpoint; `None` for no answer in time. Must run in a tokio runtime.
-    pub async fn carry(self, endpoint: &Endpoint, config: &upstream::Config) -> Option<Reply> {
+    pub async fn carry<B>(
+        self,
+        endpoint: &Endpoint,
+        config: &Arc<upstream::Config>,
+        pool: &RefCell<Pool<B>>,
+    ) -> Option<Reply>
+    where
+        B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let Callout { request, grpc, timeout, .. } = self;
         let call = async {
             let protocol = match config.protocol.or(endpoint.protocol()) {
@@ -76,7 +88,7 @@ impl Callout {
                 None if grpc => Protocol::Http2,
                 None => detect(endpoint, config).await.map_err(|error| error.to_string())?,
             };
-            ask(endpoint, protocol, config, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
+            ask_with(pool, endpoint, protocol, config, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
         };
         match tokio::time::timeout(timeout, call).await.ok()? {
             Ok(answer) => Some(Reply::of(answer, grpc)),

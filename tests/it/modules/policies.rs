@@ -176,6 +176,43 @@ async fn a_policy_hears_results_ticks_and_asks_services() {
 }
 
 #[tokio::test]
+async fn calls_of_modules_share_connections_over_both_protocols_and_on_both_threads() {
+    let (backend, judge, web) = (Backend::h2c("a").await, Backend::h2c("judge").await, Backend::http1("web").await);
+    let ask = |service: &str| {
+        format!(
+            "(drop (call $http_call @\"{service}\" @\"{}\" (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+               (i32.const 2000) (i32.const 8)))",
+            pairs(&[(":method", "GET"), (":path", "/")])
+        )
+    };
+    let (judged, fetched) = (ask("judge"), ask("web"));
+    let text = format!(
+        "(func (export \"proxy_abi_version_0_2_1\"))
+         (func (export \"proxy_on_vm_start\") (param i32 i32) (result i32)
+           (drop (call $tick_every (i32.const 20))) (i32.const 1))
+         (func (export \"proxy_on_tick\") (param i32) {judged} {fetched})
+         (func (export \"proxy_on_http_call_response\") (param i32 i32 i32 i32 i32)
+           (if (local.get 2) (then (call $count @\"answers\"))))"
+    );
+    let judges = format!("{text} (func (export \"waypost_health\") (param i32 i32 i32) (result i32) (i32.const 0))");
+    let modules = Modules::new(&[("picking", picks(&text, "(i32.const 0)")), ("judging", policy(&judges))]);
+    let more = "proxy: {workers: 1}\nservices: {named: {greeter: {balance: picking, health: {policy: judging}}}}\n";
+    let scene = modules.scene(&[&backend], more).await;
+    for service in [&judge, &web] {
+        scene.etcd.put(&key(&service.name, service), &service.url()).await;
+    }
+    scene.knows(3).await;
+    call(&scene.client().await, &[]).await;
+    for module in ["picking", "judging"] {
+        reaches(&scene, "waypost_guest_answers_total", &[module], 60.0).await;
+    }
+    // A connection for each thread, and one to find out what is spoken; over HTTP/1.1 a few where an answer was late.
+    let (judge, web) = (judge.seen.connections(), web.seen.connections());
+    assert!(judge <= 4 && web <= 12, "{judge} and {web} connections");
+    assert_eq!(scene.waypost.metric("waypost_module_failures_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
 async fn a_policy_is_named_dropped_in_and_taken_back_while_calls_run() {
     let backends = [Backend::h2c("a").await, Backend::h2c("b").await];
     let modules = Modules::new(&[]);
