@@ -13,7 +13,7 @@ mod pool;
 mod tls;
 mod trial;
 
-pub use ask::{AskError, ask};
+pub use ask::{AskError, ask, ask_with};
 pub use batch::{Batched, Flush, batched};
 pub use carry::{Answer, BrokeOff, Sent, Unanswered, Upload, carry};
 pub use config::{Config, Limits};

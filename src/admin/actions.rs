@@ -1,5 +1,8 @@
 //! What an operator can do: each action is shown first, in a sentence that says what will happen, to whom, for how long
-//! and how to undo it, and then done by a form that carries the revision which was shown. What changed since is not done.
+//! and how to undo it, and then done by a form that carries the revision or hash which was shown. What changed since is not done.
+
+mod act;
+mod modules;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use self::act::Act;
 use super::log::Kind;
 use super::page::{document, render};
 use super::show::Seconds;
@@ -38,7 +42,12 @@ pub(super) struct Wish {
     key: String,
     #[serde(default)]
     lease: i64,
-    /// What the page showed.
+    #[serde(default)]
+    module: String,
+    /// What the page showed: of a module the hash, of all else the revision.
+    #[serde(default)]
+    hash: String,
+    #[serde(default)]
     revision: i64,
     #[serde(default)]
     minutes: Option<u64>,
@@ -47,19 +56,6 @@ pub(super) struct Wish {
     /// Only in the form.
     #[serde(default)]
     mark: String,
-}
-
-/// What can be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Act {
-    Drain,
-    Healthy,
-    Unhealthy,
-    Weight,
-    Restore,
-    Revoke,
-    Release,
 }
 
 /// Why something is not done.
@@ -86,51 +82,13 @@ struct Refused<'a> {
     back: &'a str,
 }
 
-impl Act {
-    fn word(self) -> &'static str {
-        match self {
-            Act::Drain => "drain",
-            Act::Healthy => "healthy",
-            Act::Unhealthy => "unhealthy",
-            Act::Weight => "weight",
-            Act::Restore => "restore",
-            Act::Revoke => "revoke",
-            Act::Release => "release",
-        }
-    }
-
-    fn verb(self) -> &'static str {
-        match self {
-            Act::Drain => "Drain",
-            Act::Healthy => "Hold to be healthy",
-            Act::Unhealthy => "Hold to be unhealthy",
-            Act::Weight => "Set the weight",
-            Act::Restore => "Take the order back",
-            Act::Revoke => "Revoke the lease",
-            Act::Release => "Release the lock",
-        }
-    }
-
-    fn undo(self) -> &'static str {
-        match self {
-            Act::Restore => "Give the order again.",
-            Act::Revoke | Act::Release => "It cannot be undone: whoever had it must take it again.",
-            _ => "Take the order back, or wait until its time is over.",
-        }
-    }
-
-    /// Whether it holds for a time.
-    fn lasts(self) -> bool {
-        matches!(self, Act::Drain | Act::Healthy | Act::Unhealthy | Act::Weight)
-    }
-}
-
 impl Wish {
     /// The page to which it belongs.
     fn back(&self) -> String {
         match self.act {
             Act::Revoke => format!("/leases?q={:x}", self.lease),
             Act::Release => format!("/locks?q={}", encode(&self.key)),
+            Act::Reload | Act::Aside => format!("/filters?q={}", encode(&self.module)),
             _ => link(&self.service),
         }
     }
@@ -139,6 +97,7 @@ impl Wish {
         match self.act {
             Act::Revoke => format!("{:x}", self.lease),
             Act::Release => self.key.clone(),
+            Act::Reload | Act::Aside => self.module.clone(),
             _ => self.service.clone(),
         }
     }
@@ -163,6 +122,15 @@ impl Wish {
                 "The key {} is deleted, so that the next in line holds. Whoever holds now is not told: see that it has stopped.",
                 clip(&self.key)
             ),
+            Act::Reload | Act::Aside => modules::what(self),
+        }
+    }
+
+    /// What must be as the page showed it.
+    fn guard(&self) -> String {
+        match self.act.is_of_modules() {
+            true => format!("the hash {}", clip(&self.hash)),
+            false => format!("revision {}", self.revision),
         }
     }
 
@@ -252,6 +220,9 @@ fn operator(running: &Running) -> Result<Client, Refusal> {
 /// Whether what the page showed still stands. Gives the keys that it is about; the revision of a lease becomes the one at
 /// which these were read.
 async fn look(running: &Running, wish: &mut Wish) -> Result<Vec<String>, Refusal> {
+    if wish.act.is_of_modules() {
+        return modules::look(running, wish);
+    }
     let operator = operator(running)?;
     match wish.act {
         Act::Revoke => {
@@ -306,6 +277,9 @@ async fn attached(operator: &Client, lease: i64) -> Result<(Vec<(String, i64)>, 
 }
 
 async fn act_on(running: &Running, wish: &mut Wish) -> Result<String, Refusal> {
+    if wish.act.is_of_modules() {
+        return modules::act(running, wish).await;
+    }
     let operator = operator(running)?;
     match wish.act {
         Act::Revoke => {

@@ -24,7 +24,7 @@ use crate::etcd::Client;
 use crate::health::{self, Health};
 use crate::route;
 use crate::table::Table;
-use crate::wasm::Catalog;
+use crate::wasm::{Catalog, Status};
 
 /// How often it is looked whether somebody wants to know how etcd's members are.
 const LOOK: Duration = Duration::from_millis(250);
@@ -159,22 +159,27 @@ impl Dashboard {
     pub(super) fn sample(&self) {
         let calls = (self.sources.calls)();
         let slots = self.sources.table.slots();
-        self.history().sample(&calls, slots.iter().map(|(name, slot)| (name, slot.endpoints())));
+        let modules = self.sources.modules.status();
+        let mut history = self.history();
+        history.sample(&calls, slots.iter().map(|(name, slot)| (name, slot.endpoints())));
+        history.sample_modules(modules.into_iter().map(|status| (status.name, status.calls.all)));
     }
 
     fn facts<'a>(&self, history: &'a History) -> Facts<'a> {
         let Sources { table, health, in_force, modules, .. } = &self.sources;
         let mut services: Vec<_> = table.slots().iter().map(|(name, slot)| (name.clone(), slot.endpoints())).collect();
         services.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let module = |status: &Status| view::modules::module(status, history.module(&status.name).calls(), now, wall);
         Facts {
-            now: Instant::now(),
-            wall: SystemTime::now(),
+            now,
+            wall,
             services,
             prefixes: table.prefixes(),
             health: health.services(),
             in_force: in_force.borrow().clone(),
             queues: self.locks.queues().0,
-            modules: modules.status().iter().map(|status| view::modules::module(status, SystemTime::now())).collect(),
+            modules: modules.status().iter().map(module).collect(),
             history,
         }
     }

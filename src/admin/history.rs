@@ -59,6 +59,7 @@ struct Service {
 pub(super) struct History {
     services: HashMap<Arc<str>, Service>,
     endpoints: HashMap<EndpointId, Track>,
+    modules: HashMap<Arc<str>, Track>,
     total: Steps,
 }
 
@@ -169,6 +170,22 @@ impl History {
             all = (all.0 + step.0, all.1 + step.1);
         }
         self.total.push(all);
+    }
+
+    /// Takes how often each module was called so far.
+    pub(super) fn sample_modules(&mut self, modules: impl Iterator<Item = (Arc<str>, u64)>) {
+        let mut known = std::mem::take(&mut self.modules);
+        for (name, calls) in modules {
+            let mut track = known.remove(&name).unwrap_or_default();
+            let [calls, ..] = track.take([calls, 0, 0]);
+            track.steps.push((calls, 0));
+            self.modules.insert(name, track);
+        }
+    }
+
+    /// One module.
+    pub(super) fn module(&self, name: &str) -> &Steps {
+        self.modules.get(name).map_or(&NEVER, |track| &track.steps)
     }
 
     /// All services together.

@@ -318,9 +318,13 @@ pub(super) fn modules(view: &Modules, query: &Query) -> Page {
         ("Hash", ""),
         ("State", "state"),
         ("#In force for", ""),
+        ("#Calls/s", "calls"),
+        ("#Mean, µs", "mean"),
         ("#Failures", "failures"),
         ("Last failure", ""),
+        ("File last read", ""),
         ("Used", ""),
+        ("Actions", ""),
     ];
     Page {
         title: "Filters and policies".to_owned(),

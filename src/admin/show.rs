@@ -26,6 +26,11 @@ pub(super) struct Share(pub(super) f64);
 #[serde(transparent)]
 pub(super) struct Millis(pub(super) Option<f64>);
 
+/// A time in microseconds, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize)]
+#[serde(transparent)]
+pub(super) struct Micros(pub(super) Option<f64>);
+
 /// A number of a lease: decimal in JSON, as text, for it does not fit into the numbers of JavaScript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LeaseId(pub(super) i64);
@@ -40,6 +45,12 @@ impl From<Option<Duration>> for Millis {
     fn from(duration: Option<Duration>) -> Self {
         // A tenth of a millisecond is finer than the buckets that it comes from.
         Millis(duration.map(|duration| (duration.as_secs_f64() * 10_000.0).round() / 10.0))
+    }
+}
+
+impl From<Option<Duration>> for Micros {
+    fn from(duration: Option<Duration>) -> Self {
+        Micros(duration.map(|duration| (duration.as_secs_f64() * 1e8).round() / 100.0))
     }
 }
 
@@ -99,6 +110,16 @@ impl fmt::Display for Millis {
     }
 }
 
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("–"),
+            Some(n) if n < 10.0 => write!(f, "{n:.2}"),
+            Some(n) => write!(f, "{n:.0}"),
+        }
+    }
+}
+
 impl fmt::Display for LeaseId {
     /// As etcdctl prints it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,6 +157,9 @@ mod tests {
         }
         assert_eq!(Millis::from(None).to_string(), "–");
         assert_eq!(Millis::from(Some(Duration::from_micros(1_260))).to_string(), "1.3");
+        for (nanos, text) in [(84, "0.08"), (1_236, "1.24"), (12_700, "13")] {
+            assert_eq!(Micros::from(Some(Duration::from_nanos(nanos))).to_string(), text);
+        }
         assert_eq!(LeaseId(-1).to_string(), "ffffffffffffffff");
         assert_eq!(serde_json::to_string(&LeaseId(i64::MAX)).unwrap(), "\"9223372036854775807\"");
     }

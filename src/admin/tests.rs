@@ -1,5 +1,7 @@
 //! The admin server over a real connection: what a scraper, a probe and a browser get.
 
+mod modules;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -29,10 +31,18 @@ impl Server {
         let registry = Registry::default();
         let calls: Counter = Counter::default();
         registry.register("calls", "Calls", calls);
+        let shown = sources(Table::new(), &registry);
+        Server::of(readiness, registry, shown).await
+    }
+
+    async fn of(
+        readiness: impl Fn() -> Readiness + Send + Sync + 'static,
+        registry: Registry,
+        (sources, judging): (Sources, health::Task),
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
-        let (sources, judging) = sources(Table::new(), &registry);
         let state = State { registry, readiness: Box::new(readiness), sources, token_file: Some(token_file()) };
         let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
         Server { address, end, served, _judging: judging }

@@ -2,11 +2,14 @@
 //! Weights go to the endpoints themselves, which pickers follow; verdicts go to the monitor, where what an operator orders
 //! counts before them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -16,6 +19,7 @@ use super::monitor::Command;
 use super::policy::{Opinion, Runner};
 use super::{Health, ServiceSettings};
 use crate::table::{Endpoint, EndpointId, Slot, Table};
+use crate::upstream::Pool;
 use crate::wasm::{Bound, CallOut, Callout, Reply};
 
 /// From the start to the first tick, so that the first snapshot has something in it.
@@ -30,6 +34,9 @@ pub struct Policies {
     /// The one that judges.
     pub health: Option<Arc<Bound>>,
 }
+
+/// What calls of modules are made over.
+type Connections = RefCell<Pool<Full<Bytes>>>;
 
 /// What holds for each service.
 pub struct PolicySettings {
@@ -93,6 +100,8 @@ impl Drop for Running {
 async fn manage(table: Table, health: Health, mut settings: watch::Receiver<Arc<PolicySettings>>) {
     let mut changes = table.subscribe();
     let mut running: HashMap<Arc<str>, Vec<Running>> = HashMap::new();
+    let pool = Rc::<Connections>::default();
+    tokio::task::spawn_local(sweep(Rc::downgrade(&pool), table.clone()));
     loop {
         let now = settings.borrow_and_update().clone();
         changes.borrow_and_update();
@@ -119,15 +128,31 @@ async fn manage(table: Table, health: Health, mut settings: watch::Receiver<Arc<
                     continue;
                 }
                 let runner = Runner::new(slot.clone(), bound.clone(), weighs, judges, health.clone());
-                let call_out = call_out(table.clone(), settings.clone());
+                let call_out = call_out(table.clone(), settings.clone(), pool.clone());
                 let task = tokio::task::spawn_local(run(runner, call_out)).abort_handle();
                 all.push(Running { slot: slot.clone(), bound, weighs, judges, task });
             }
         }
         tokio::select! {
             Ok(()) = changes.changed() => {}
-            changed = settings.changed() => if changed.is_err() { return },
+            changed = settings.changed() => match changed {
+                // Services may have to be connected to in another way.
+                Ok(()) => drop(pool.take()),
+                Err(_) => return,
+            },
         }
+    }
+}
+
+/// Closes connections that are idle, too old, or to endpoints that left, until nobody has the pool any more.
+async fn sweep(pool: Weak<Connections>, table: Table) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    loop {
+        let now = ticks.tick().await;
+        let Some(pool) = pool.upgrade() else { return };
+        let (slots, mut pool) = (table.slots(), pool.borrow_mut());
+        pool.sweep(now);
+        pool.retain(|endpoint| slots.values().any(|slot| slot.endpoints().get(endpoint).is_some()));
     }
 }
 
@@ -153,12 +178,13 @@ async fn run(mut runner: Runner, call_out: CallOut) {
 }
 
 /// Makes calls for modules of this thread: to any endpoint that gets calls.
-fn call_out(table: Table, settings: watch::Receiver<Arc<PolicySettings>>) -> CallOut {
+fn call_out(table: Table, settings: watch::Receiver<Arc<PolicySettings>>, pool: Rc<Connections>) -> CallOut {
     Rc::new(move |callout: &Callout| {
         let endpoint = table.slot(&callout.service).and_then(|slot| any(&slot));
         let ServiceSettings { upstream, .. } = (settings.borrow().services)(&callout.service);
         let callout = callout.clone();
-        Box::pin(async move { callout.carry(&endpoint?, &upstream).await })
+        let pool = pool.clone();
+        Box::pin(async move { callout.carry(&endpoint?, &upstream, &pool).await })
     })
 }
 

@@ -218,6 +218,13 @@ impl RequestBody {
     }
 }
 
+impl From<Bytes> for RequestBody {
+    /// A body that is there whole.
+    fn from(bytes: Bytes) -> Self {
+        RequestBody::new(if bytes.is_empty() { Source::Empty } else { Source::Full(bytes) })
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;

@@ -286,9 +286,10 @@ fn call_out(worker: Weak<Worker>) -> CallOut {
     Rc::new(move |callout: &Callout| {
         let (callout, worker) = (callout.clone(), worker.clone());
         Box::pin(async move {
-            let service = worker.upgrade()?.service(&callout.service).ok()?;
+            let worker = worker.upgrade()?;
+            let service = worker.service(&callout.service).ok()?;
             let picked = service.pick(None, &[], Call::default()).ok()?;
-            callout.carry(&picked, &service.settings.upstream).await
+            callout.carry(&picked, &service.settings.upstream, &worker.pool).await
         })
     })
 }

@@ -7,6 +7,7 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Response, Uri, Version, request};
 
+use super::respond::GRPC_STATUS;
 use crate::registry::Protocol;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -180,10 +181,15 @@ pub(super) fn hash(headers: &HeaderMap, name: &HeaderName) -> u64 {
     std::hash::Hasher::finish(&hasher).max(1)
 }
 
-/// Declares trailers to an HTTP/1.1 client, which learns of them in no other way.
+/// Declares the trailers of gRPC to an HTTP/1.1 client, which gets none that was not declared. An answer that has its status
+/// in the head has none.
 pub(super) fn announce_trailers(headers: &mut HeaderMap) {
-    if !headers.contains_key(TRAILER) && is_grpc(headers) {
-        headers.insert(TRAILER, HeaderValue::from_static("grpc-status, grpc-message"));
+    if !is_grpc(headers) || headers.contains_key(GRPC_STATUS) {
+        return;
+    }
+    let names = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("grpc-status"));
+    if !headers.get_all(TRAILER).iter().any(names) {
+        headers.append(TRAILER, HeaderValue::from_static("grpc-status, grpc-message"));
     }
 }
 

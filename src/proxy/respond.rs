@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::headers::strip_hop_by_hop;
@@ -110,7 +110,7 @@ impl Failure {
             Failure::BadRequest(_) | Failure::NoRoute(_) => "bad_request",
             Failure::Filter(Stop::Answered(_) | Stop::Closed(_)) => "filter",
             Failure::TooManyFields(..) | Failure::Filter(Stop::TooLarge(_)) => "too_large",
-            Failure::Filter(Stop::Failed(_) | Stop::Held(_)) => "filter_failed",
+            Failure::Filter(Stop::Failed(_) | Stop::Invalid(_) | Stop::Held(_)) => "filter_failed",
         }
     }
 
@@ -132,6 +132,7 @@ impl Failure {
             | Failure::Filter(Stop::Answered(_) | Stop::Closed(_) | Stop::Failed(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
+            Failure::Filter(Stop::Invalid(_)) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
             Failure::Loop(_) => (StatusCode::LOOP_DETECTED, Code::Unavailable),
             Failure::ConnectionLost { .. } => (StatusCode::BAD_GATEWAY, Code::Unavailable),
             Failure::Reset(_, reason) => (StatusCode::BAD_GATEWAY, code_of_reset(*reason)),
@@ -178,6 +179,7 @@ pub(super) fn local(answer: LocalResponse, grpc: bool) -> (Response<()>, Bytes) 
     let mut response = Response::new(());
     *response.headers_mut() = headers;
     strip_hop_by_hop(response.headers_mut());
+    response.headers_mut().remove(TRAILER);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if grpc {
         let text = String::from_utf8_lossy(if body.is_empty() { details.as_bytes() } else { &body }).into_owned();

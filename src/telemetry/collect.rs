@@ -1,6 +1,7 @@
 //! Encodes plain numbers as families of metrics, for collectors that gather them from elsewhere at each scrape.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -51,6 +52,18 @@ impl<'a> Families<'a> {
         })
     }
 
+    /// A family of counters of time; `_total` is added to the name.
+    pub fn times<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, Duration)>,
+    ) -> fmt::Result {
+        self.family(name, help, MetricType::Counter, samples, |time, mut encoder| {
+            encoder.encode_counter::<NoLabelSet, _, u64>(&time.as_secs_f64(), None)
+        })
+    }
+
     /// A family of gauges, of whole numbers or `f64`.
     pub fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
@@ -91,8 +104,6 @@ impl<'a> Families<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use prometheus_client::collector::Collector;
 
     use super::*;
@@ -110,6 +121,7 @@ mod tests {
             families.counters("calls", "Calls", [([("to", "a\"b")], 1), ([("to", "c\nd")], 2)])?;
             families.gauges("none", "Not there", Vec::<([(&str, &str); 1], u32)>::new())?;
             families.gauges("age_seconds", "Age", [([("prefix", "/services/")], 0.5)])?;
+            families.times("busy_seconds", "Time", [([("to", "a")], Duration::from_millis(1_500))])?;
             families.histograms("took_seconds", "Time", [([("service", "greeter")], histogram.distribution())])
         }
     }
@@ -127,6 +139,9 @@ mod tests {
             # HELP age_seconds Age.\n\
             # TYPE age_seconds gauge\n\
             age_seconds{prefix=\"/services/\"} 0.5\n\
+            # HELP busy_seconds Time.\n\
+            # TYPE busy_seconds counter\n\
+            busy_seconds_total{to=\"a\"} 1.5\n\
             # HELP took_seconds Time.\n\
             # TYPE took_seconds histogram\n\
             took_seconds_sum{service=\"greeter\"} 100.003\n\

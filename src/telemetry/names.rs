@@ -60,8 +60,16 @@ pub const ENDPOINT_OVERRIDES_MISSED: &str = "waypost_endpoint_overrides_missed";
 /// Open connections from clients, gauge. Label: `worker`.
 pub const CLIENT_CONNECTIONS: &str = "waypost_client_connections";
 
-/// Modules in force, gauge: 0 for one that was set aside. Labels: `module`, `hash`.
+/// Modules in force, gauge: 0 for one that was set aside, or of which no instance is up. Labels: `module`, `hash`.
 pub const MODULE_UP: &str = "waypost_module_up";
+/// Instances of modules that can be called, gauge. Labels: `module`, `hash`.
+pub const MODULE_INSTANCES: &str = "waypost_module_instances";
+/// Calls into modules, counter. Label: `module`.
+pub const MODULE_CALLS: &str = "waypost_module_calls";
+/// Those of them that were timed, one in 61, counter. Label: `module`.
+pub const MODULE_TIMED_CALLS: &str = "waypost_module_timed_calls";
+/// What the timed ones took, counter. Label: `module`.
+pub const MODULE_TIMED_SECONDS: &str = "waypost_module_timed_seconds";
 /// What went wrong in modules, counter. Labels: `module`, `reason` (`trap`, `time`, `exit`, `answer`, `allocator`, ...).
 pub const MODULE_FAILURES: &str = "waypost_module_failures";
 /// Module files that were loaded, or refused with the old one staying in force, counter. Labels: `module`, `result`.

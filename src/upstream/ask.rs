@@ -1,11 +1,16 @@
-//! One question to an endpoint, on a connection of its own: for those who are not carrying a call.
+//! One question to an endpoint, on a connection of its own or of a pool: for those who are not carrying a call.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use h2::Reason;
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 
-use super::{Config, ConnectError, Http1, Http2};
+use super::{Config, ConnectError, Connecting, Http1, Http2, Pool, Ready, Sent};
 use crate::registry::Protocol;
 use crate::table::Endpoint;
 
@@ -13,8 +18,8 @@ use crate::table::Endpoint;
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// No connection came about.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Connect(#[from] Arc<ConnectError>),
     /// The endpoint sent a GOAWAY before it processed the request: it says nothing of the matter, ask again.
     #[error("it is ending its connections")]
     GoAway,
@@ -41,21 +46,102 @@ pub async fn ask(
     most: usize,
 ) -> Result<Response<(Bytes, HeaderMap)>, AskError> {
     match protocol {
-        Protocol::Http2 => over_http2(endpoint, config, request, most).await,
-        Protocol::Http1 => over_http1(endpoint, config, request, most).await,
+        Protocol::Http2 => {
+            let opened = Http2::open(endpoint.address(), config.wants_tls(endpoint), config).await;
+            let sent = send(&mut opened.map_err(Arc::new)?, &request).map_err(|error| broken(&error))?;
+            over_http2(sent, request.into_body(), most).await
+        }
+        Protocol::Http1 => {
+            let mut connection = Http1::<Full<Bytes>>::alone(endpoint, config).await.map_err(Arc::new)?;
+            over_http1(&mut connection, &request, most).await.map_err(Missed::into_error)
+        }
     }
 }
 
-async fn over_http2(
+/// The same over connections that are kept. If one had ended before it took the request, another one is taken. The pool is
+/// never held across a wait.
+///
+/// # Errors
+///
+/// If there is no whole answer.
+pub async fn ask_with<B>(
+    pool: &RefCell<Pool<B>>,
     endpoint: &Endpoint,
-    config: &Config,
+    protocol: Protocol,
+    config: &Arc<Config>,
     request: Request<Bytes>,
     most: usize,
+) -> Result<Response<(Bytes, HeaderMap)>, AskError>
+where
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    for _ in 0..=config.max_connections {
+        let start = match pool.borrow_mut().ready(endpoint, protocol, config) {
+            Ready::Http2(connection) => Start::Http2(send(connection, &request)),
+            Ready::Http1(connection) => Start::Http1(connection),
+            Ready::Connecting(connecting) => Start::Connecting(connecting),
+        };
+        let mut connection = match start {
+            Start::Http2(Ok(sent)) => match over_http2(sent, request.body().clone(), most).await {
+                Err(AskError::GoAway) => continue,
+                answer => return answer,
+            },
+            Start::Http2(Err(_)) => continue,
+            Start::Connecting(Connecting::Http2(connecting)) => {
+                connecting.done().await?;
+                continue;
+            }
+            Start::Http1(connection) => connection,
+            Start::Connecting(Connecting::Http1(connecting)) => connecting.done().await?,
+        };
+        match over_http1(&mut connection, &request, most).await {
+            Ok(answer) => {
+                connection.give_back();
+                return Ok(answer);
+            }
+            Err(Missed::Unsent(_)) => {}
+            Err(Missed::Failed(error)) => return Err(error),
+        }
+    }
+    Err(AskError::GoAway)
+}
+
+/// How a question begins.
+enum Start<B> {
+    Http2(Result<Sent, h2::Error>),
+    Http1(Http1<B>),
+    Connecting(Connecting<B>),
+}
+
+/// Why a connection of HTTP/1.1 brought no answer.
+enum Missed {
+    /// It had ended before the request was sent.
+    Unsent(AskError),
+    Failed(AskError),
+}
+
+impl Missed {
+    fn into_error(self) -> AskError {
+        let (Missed::Unsent(error) | Missed::Failed(error)) = self;
+        error
+    }
+}
+
+/// Opens a stream for a request.
+fn send(connection: &mut Http2, request: &Request<Bytes>) -> Result<Sent, h2::Error> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    connection.send(head, request.body().is_empty())
+}
+
+async fn over_http2(
+    (response, mut stream, _permit): Sent,
+    body: Bytes,
+    most: usize,
 ) -> Result<Response<(Bytes, HeaderMap)>, AskError> {
-    let mut connection = Http2::open(endpoint.address(), config.wants_tls(endpoint), config).await?;
-    let (head, body) = request.into_parts();
-    let (response, mut stream, _permit) =
-        connection.send(Request::from_parts(head, ()), body.is_empty()).map_err(|error| broken(&error))?;
     if !body.is_empty() {
         // What is wrong with the stream, the response says as well.
         let _ = stream.send_data(body, true);
@@ -86,31 +172,36 @@ fn broken(error: &h2::Error) -> AskError {
     }
 }
 
-async fn over_http1(
-    endpoint: &Endpoint,
-    config: &Config,
-    request: Request<Bytes>,
+async fn over_http1<B>(
+    connection: &mut Http1<B>,
+    request: &Request<Bytes>,
     most: usize,
-) -> Result<Response<(Bytes, HeaderMap)>, AskError> {
-    let mut connection = Http1::alone(endpoint, config).await?;
-    let (mut head, body) = request.into_parts();
-    if let Some(host) = head.uri.authority() {
-        let host = http::HeaderValue::from_str(host.as_str()).map_err(|error| AskError::Http(error.to_string()))?;
-        head.headers.insert(http::header::HOST, host);
+) -> Result<Response<(Bytes, HeaderMap)>, Missed>
+where
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let wrong = |text: String| Missed::Failed(AskError::Http(text));
+    let mut head = request.clone().map(B::from);
+    if let Some(host) = request.uri().authority() {
+        let host = http::HeaderValue::from_str(host.as_str()).map_err(|error| wrong(error.to_string()))?;
+        head.headers_mut().insert(http::header::HOST, host);
     }
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    head.uri = path.parse().map_err(|error: http::uri::InvalidUri| AskError::Http(error.to_string()))?;
-    let sent = connection.send(Request::from_parts(head, Full::new(body))).await;
-    let (head, body) = sent
-        .map_err(|error| match error.into_error() {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *head.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| wrong(error.to_string()))?;
+    let sent = connection.send(head).await.map_err(|mut error| {
+        let unsent = error.take_message().is_some();
+        let error = match error.into_error() {
             error if error.is_parse() => AskError::Http("it answers with something that is not HTTP/1.1".to_owned()),
             error => AskError::Http(format!("the connection was lost: {error}")),
-        })?
-        .into_parts();
+        };
+        if unsent { Missed::Unsent(error) } else { Missed::Failed(error) }
+    });
+    let (head, body) = sent?.into_parts();
     let body = http_body_util::Limited::new(body, most).collect().await;
     let body = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
-        true => AskError::TooLarge(most),
-        false => AskError::Http(error.to_string()),
+        true => Missed::Failed(AskError::TooLarge(most)),
+        false => wrong(error.to_string()),
     })?;
     let trailers = body.trailers().cloned().unwrap_or_default();
     Ok(Response::from_parts(head, (body.to_bytes(), trailers)))

@@ -99,6 +99,11 @@ where
         self.endpoints.remove(&endpoint);
     }
 
+    /// Lets go of all endpoints but those to keep.
+    pub fn retain(&mut self, mut keep: impl FnMut(EndpointId) -> bool) {
+        self.endpoints.retain(|endpoint, _| keep(*endpoint));
+    }
+
     /// Closes what has been idle for too long, and lets go of what is too old. To be called every second or so.
     pub fn sweep(&mut self, now: Instant) {
         for connections in self.endpoints.values_mut() {

@@ -17,6 +17,9 @@ use crate::telemetry::Rarely;
 /// Between two messages that the same instance fails.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
+/// From one attempt to start a thread to the next.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// A module with a configuration, from which instances are made.
 pub struct Bound {
     module: Arc<Module>,
@@ -61,7 +64,6 @@ pub struct Live {
 enum State {
     Up(Box<Vm>),
     Making(oneshot::Receiver<Result<Vm, Fault>>),
-    Down(Instant),
     Aside,
 }
 
@@ -70,7 +72,7 @@ impl Live {
     pub fn new(bound: Arc<Bound>) -> Self {
         let state = match bound.take() {
             Some(vm) => State::Up(Box::new(vm)),
-            None => make(&bound),
+            None => make(&bound, Duration::ZERO),
         };
         Live { bound, state, complaint: Rarely::new(SAY_EVERY) }
     }
@@ -82,8 +84,18 @@ impl Live {
 
     /// The instance; none while there is none.
     pub fn vm(&mut self) -> Option<&mut Vm> {
-        if !matches!(self.state, State::Up(_)) {
-            self.revive();
+        if self.bound.module.is_aside() {
+            self.leave();
+        } else if let State::Making(made) = &mut self.state {
+            match made.try_recv() {
+                Ok(Ok(vm)) => {
+                    self.state = State::Up(Box::new(vm));
+                    tracing::info!(module = %self.bound.module.name(), "the module has been started");
+                }
+                Ok(Err(fault)) => self.failed(&fault),
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Err(oneshot::error::TryRecvError::Closed) => self.state = make(&self.bound, AGAIN),
+            }
         }
         match &mut self.state {
             State::Up(vm) => Some(vm),
@@ -91,23 +103,12 @@ impl Live {
         }
     }
 
-    fn revive(&mut self) {
-        match &mut self.state {
-            State::Making(made) => match made.try_recv() {
-                Ok(Ok(vm)) => {
-                    self.state = State::Up(Box::new(vm));
-                    tracing::info!(module = %self.bound.module.name(), "the module has been started");
-                }
-                Ok(Err(fault)) => self.failed(&fault),
-                Err(oneshot::error::TryRecvError::Empty) => {}
-                Err(oneshot::error::TryRecvError::Closed) => self.state = State::Aside,
-            },
-            State::Down(until) if Instant::now() >= *until => {
-                // Others may have had it set aside meanwhile.
-                self.state = if self.bound.module.is_aside() { State::Aside } else { make(&self.bound) };
-            }
-            _ => {}
+    /// Lets the instance go: whoever waits for it hears so.
+    fn leave(&mut self) {
+        if let State::Up(vm) = &mut self.state {
+            vm.abandon();
         }
+        self.state = State::Aside;
     }
 
     /// Notes that the instance failed. Unless that was harmless, it is dropped, and a new one is made after a pause, or
@@ -115,46 +116,49 @@ impl Live {
     pub fn failed(&mut self, fault: &Fault) {
         let module = &self.bound.module;
         self.bound.telemetry.failed(module.name(), fault.label());
-        let due = self.complaint.due(Instant::now());
+        let now = Instant::now();
+        let due = self.complaint.due(now);
         if fault.is_harmless() {
+            module.note(fault, now);
             if let Some(kept_back) = due {
                 tracing::warn!(module = %module.name(), kept_back, "module: {fault}");
             }
             return;
         }
-        if let State::Up(vm) = &mut self.state {
-            vm.abandon();
-        }
-        let now = Instant::now();
-        self.state = match module.failed(fault, now) {
+        let then = module.failed(fault, now);
+        self.leave();
+        let module = &self.bound.module;
+        match then {
             Consequence::Restart(pause) => {
                 if let Some(kept_back) = due {
                     tracing::error!(module = %module.name(), kept_back, ?pause, "module failed and is started anew: {fault}");
                 }
-                State::Down(now + pause)
+                self.state = make(&self.bound, pause);
             }
             Consequence::Aside => {
                 tracing::error!(
                     module = %module.name(),
-                    "module failed again and again and is set aside until its file is replaced: {fault}"
+                    "module failed again and again and is set aside until it is reloaded or its file is replaced: {fault}"
                 );
-                State::Aside
             }
-        };
+        }
     }
 }
 
-fn make(bound: &Arc<Bound>) -> State {
+/// Has an instance made after a pause, so that it is there when the next call comes.
+fn make(bound: &Arc<Bound>, pause: Duration) -> State {
     let (done, made) = oneshot::channel();
     let bound = bound.clone();
     let thread = std::thread::Builder::new().name("wasm-start".to_owned());
-    // Whoever wanted it may have gone.
-    let started = thread.spawn(move || drop(done.send(Vm::new(bound.module.clone(), &bound.config))));
-    match started {
-        Ok(_) => State::Making(made),
-        Err(error) => {
-            tracing::error!(%error, "cannot start a thread to make an instance of a module");
-            State::Down(Instant::now() + Duration::from_secs(1))
+    let started = thread.spawn(move || {
+        std::thread::sleep(pause);
+        // Whoever wanted it may have gone, and others may have had it set aside meanwhile.
+        if !done.is_closed() && !bound.module.is_aside() {
+            drop(done.send(Vm::new(bound.module.clone(), &bound.config)));
         }
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "cannot start a thread to make an instance of a module");
     }
+    State::Making(made)
 }

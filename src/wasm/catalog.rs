@@ -1,28 +1,29 @@
 //! The modules that the configuration names: loaded, tried out with the configuration that they are used with, watched for
 //! change, and replaced as a whole. A file that is no good leaves in force what was there.
 
+pub(super) mod file;
+mod status;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use self::file::{Look, look};
+pub(super) use self::status::Telemetry;
+pub use self::status::{Outcome, Status};
 use super::abi::GuestMetrics;
 use super::bound::Bound;
 use super::config::{Config, Use};
 use super::engine::Engine;
 use super::host::Env;
-use super::module::{self, LoadError, Module};
+use super::meter::Calls;
+use super::module::{Aside, LoadError, Module};
 use crate::table::Table;
-use crate::telemetry::{Families, Registry, names};
+use crate::telemetry::Registry;
 
 /// How often files are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -64,38 +65,6 @@ pub struct NeedError {
 /// Modules that are ready for use.
 pub type Prepared = HashMap<Use, Arc<Bound>>;
 
-/// What is known of a module, for people.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What it is.
-    pub module: Arc<Module>,
-    /// Where the configuration names it.
-    pub keys: Vec<String>,
-    /// When it came into force.
-    pub since: SystemTime,
-    /// Why the file as it is now is not in force, if it is not.
-    pub rejected: Option<String>,
-}
-
-/// What is counted of modules.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Telemetry {
-    failures: Family<[(&'static str, String); 2], Counter>,
-    loads: Family<[(&'static str, String); 2], Counter>,
-}
-
-impl Telemetry {
-    pub(super) fn failed(&self, module: &str, reason: &str) {
-        self.failures.get_or_create(&[("module", module.to_owned()), ("reason", reason.to_owned())]).inc();
-    }
-
-    fn loaded(&self, module: &str, result: &str) {
-        self.loads.get_or_create(&[("module", module.to_owned()), ("result", result.to_owned())]).inc();
-    }
-}
-
 /// The modules in force. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalog(Arc<Inner>);
@@ -131,6 +100,9 @@ struct Loaded {
     keys: BTreeSet<String>,
     roles: BTreeSet<Role>,
     since: SystemTime,
+    /// The calls of those before it.
+    before: Calls,
+    read: (SystemTime, Outcome),
     /// The file that was acted upon last.
     handled: Option<Look>,
     /// The file at the last look: a change is acted upon when it is found twice, so that no half-written file is.
@@ -138,29 +110,44 @@ struct Loaded {
     rejected: Option<String>,
 }
 
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
-    modified: (i64, i64),
-    size: u64,
-    inode: u64,
-}
+impl Loaded {
+    /// One that comes into force now, from that state of its file.
+    fn new(module: Arc<Module>, file: Option<Look>) -> Self {
+        let now = SystemTime::now();
+        Loaded {
+            before: module.env.meters.calls(),
+            module,
+            keys: BTreeSet::new(),
+            roles: BTreeSet::new(),
+            since: now,
+            read: (now, Outcome::Loaded),
+            handled: file,
+            seen: file,
+            rejected: None,
+        }
+    }
 
-fn look(file: &Path) -> Option<Look> {
-    let found = std::fs::metadata(file).ok()?;
-    Some(Look { modified: (found.mtime(), found.mtime_nsec()), size: found.size(), inode: found.ino() })
+    fn status(&self) -> Status {
+        let meters = &self.module.env.meters;
+        let calls = meters.calls();
+        Status {
+            name: self.module.name().clone(),
+            module: self.module.clone(),
+            keys: self.keys.iter().cloned().collect(),
+            since: self.since,
+            read: self.read,
+            rejected: self.rejected.clone(),
+            instances: meters.instances(self.module.hash()),
+            calls,
+            recent: calls.since(&self.before),
+        }
+    }
 }
 
 impl Catalog {
     /// A catalog without modules. `workers` is how many instances of a filter are wanted at once.
     pub fn new(config: Config, workers: usize, table: Table, registry: &Registry) -> Self {
-        let telemetry = Telemetry::default();
-        registry.register(
-            names::MODULE_FAILURES,
-            "Traps, overruns and invalid answers of modules",
-            telemetry.failures.clone(),
-        );
-        registry.register(names::MODULE_LOADS, "Module files that were loaded or refused", telemetry.loads.clone());
+        let telemetry = Telemetry::new(registry);
         let metrics = Arc::new(GuestMetrics::new(registry.clone()));
         let (state, changed) = (Mutex::default(), watch::Sender::new(0));
         let catalog = Catalog(Arc::new(Inner { config, workers, table, metrics, telemetry, state, changed }));
@@ -186,6 +173,34 @@ impl Catalog {
         prepared.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
+    /// Looks at a module's file now, if the version with this hash is in force: a file that changed takes its place, and
+    /// one that was set aside starts afresh. What is known of the module then; `None` if another version is in force.
+    pub async fn reload(&self, name: &str, hash: u64) -> Option<Status> {
+        self.find(name, hash)?;
+        let (inner, file) = (self.0.clone(), name.to_owned());
+        let reloaded = tokio::task::spawn_blocking(move || {
+            let now = inner.config.place(&file).ok().and_then(|file| look(&file));
+            inner.replace(&file, now);
+        });
+        reloaded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        self.status().into_iter().find(|status| *status.name == *name)
+    }
+
+    /// Sets a module aside, if the version with this hash is in force: until it is reloaded or its file is replaced,
+    /// policies leave it to others, and filters are as if they failed. False if another version is in force.
+    pub fn set_aside(&self, name: &str, hash: u64) -> bool {
+        self.find(name, hash).is_some_and(|status| {
+            status.module.set_aside(Aside::Ordered);
+            true
+        })
+    }
+
+    /// What is known of a module, if that version is in force.
+    pub fn find(&self, name: &str, hash: u64) -> Option<Status> {
+        let state = self.0.lock();
+        state.loaded.get(name).filter(|loaded| loaded.module.hash() == hash).map(Loaded::status)
+    }
+
     /// Wakes when a module was replaced; then [`prepare`](Self::prepare) gives the new one.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
@@ -207,14 +222,7 @@ impl Catalog {
     /// The modules in force.
     pub fn status(&self) -> Vec<Status> {
         let state = self.0.lock();
-        let status = |(_, loaded): (&String, &Loaded)| Status {
-            name: loaded.module.name().clone(),
-            module: loaded.module.clone(),
-            keys: loaded.keys.iter().cloned().collect(),
-            since: loaded.since,
-            rejected: loaded.rejected.clone(),
-        };
-        state.loaded.iter().map(status).collect()
+        state.loaded.values().map(Loaded::status).collect()
     }
 }
 
@@ -225,13 +233,8 @@ impl Inner {
 
     /// Reads and compiles a module's file.
     fn load(&self, name: &str) -> Result<Module, LoadError> {
-        let read = |why: String| LoadError::Read { path: self.config.folder.display().to_string(), why };
-        let file = self.config.file(name).map_err(read)?;
-        let size = std::fs::metadata(&file).map_err(|error| read(error.to_string()))?.len();
-        if size > module::LARGEST {
-            return Err(LoadError::TooLarge(size));
-        }
-        let bytes = std::fs::read(&file).map_err(|error| read(error.to_string()))?;
+        let file = self.config.place(name).map_err(LoadError::Name)?;
+        let bytes = file::read(&file)?;
         let (engine, env) = self.engine_and_env(name)?;
         Module::new(&engine, env, &bytes)
     }
@@ -266,7 +269,7 @@ impl Inner {
             let module = match module {
                 Ok(module) => module,
                 Err(()) => {
-                    let seen = self.config.file(name).ok().and_then(|file| look(&file));
+                    let seen = self.config.place(name).ok().and_then(|file| look(&file));
                     match self.load(name) {
                         Ok(module) => {
                             let module = Arc::new(module);
@@ -298,16 +301,7 @@ impl Inner {
         for (name, (module, seen)) in modules {
             self.telemetry.loaded(name, "loaded");
             tracing::info!(module = name, kind = %module.kinds(), "module loaded");
-            let loaded = Loaded {
-                module,
-                keys: BTreeSet::new(),
-                roles: BTreeSet::new(),
-                since: SystemTime::now(),
-                handled: seen,
-                seen,
-                rejected: None,
-            };
-            state.loaded.insert(name.to_owned(), loaded);
+            state.loaded.insert(name.to_owned(), Loaded::new(module, seen));
         }
         for (name, loaded) in &mut state.loaded {
             let of_it = || needs.iter().filter(|need| need.used.module == *name);
@@ -331,7 +325,7 @@ impl Inner {
     fn look(&self) {
         let names: Vec<String> = self.lock().loaded.keys().cloned().collect();
         for name in names {
-            let now = self.config.file(&name).ok().and_then(|file| look(&file));
+            let now = self.config.place(&name).ok().and_then(|file| look(&file));
             let changed = {
                 let mut state = self.lock();
                 let Some(loaded) = state.loaded.get_mut(&name) else { continue };
@@ -348,11 +342,14 @@ impl Inner {
         let result = self.try_replace(name);
         let mut state = self.lock();
         let Some(loaded) = state.loaded.get_mut(name) else { return };
-        loaded.handled = now;
         match result {
-            Ok(None) => loaded.rejected = None,
+            Ok(None) => {
+                (loaded.handled, loaded.rejected) = (now, None);
+                loaded.read = (SystemTime::now(), Outcome::Same);
+            }
             Ok(Some((module, bounds))) => {
-                (loaded.module, loaded.since, loaded.rejected) = (module, SystemTime::now(), None);
+                let (keys, roles) = (std::mem::take(&mut loaded.keys), std::mem::take(&mut loaded.roles));
+                *loaded = Loaded { keys, roles, ..Loaded::new(module, now) };
                 state.bounds.extend(bounds);
                 drop(state);
                 self.telemetry.loaded(name, "loaded");
@@ -362,7 +359,8 @@ impl Inner {
             Err(why) => {
                 self.telemetry.loaded(name, "refused");
                 tracing::error!(module = name, "the file changed and is no good, the old module stays in force: {why}");
-                loaded.rejected = Some(why.to_string());
+                (loaded.handled, loaded.rejected) = (now, Some(why.to_string()));
+                loaded.read = (SystemTime::now(), Outcome::Refused);
             }
         }
     }
@@ -399,18 +397,6 @@ fn fits(module: &Module, role: Role) -> Result<(), String> {
         Role::Health => (kinds.health, "health policy"),
     };
     if fits { Ok(()) } else { Err(format!("it is a {kinds}, and here a {wanted} is wanted")) }
-}
-
-impl Collector for Catalog {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let modules = self.status();
-        let samples = modules.iter().map(|status| {
-            let hash = format!("{:016x}", status.module.hash());
-            let up = u32::from(!status.module.is_aside());
-            ([("module", status.name.to_string()), ("hash", hash)], up)
-        });
-        Families::new(encoder).gauges(names::MODULE_UP, "Modules in force; 0 for one that is set aside", samples)
-    }
 }
 
 impl fmt::Debug for Inner {

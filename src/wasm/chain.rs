@@ -27,6 +27,9 @@ pub enum Stop {
     /// A filter does not work, and nothing may pass without it.
     #[error("filter `{0}` does not work, and the call may not go on without it; the proxy's log says why")]
     Failed(Arc<str>),
+    /// A filter gave an answer that is none, and nothing may pass without it.
+    #[error("filter `{0}` gave an answer that cannot be sent; the proxy's log says why")]
+    Invalid(Arc<str>),
     /// A filter held it for too long.
     #[error("filter `{0}` held the call for longer than it may (wasm.pause_timeout)")]
     Held(Arc<str>),
@@ -38,15 +41,15 @@ pub enum Stop {
 /// The filters of one exchange. When it is dropped, they are told that the exchange is over.
 pub struct Chain {
     shared: Arc<Shared>,
-    links: RefCell<Vec<Link>>,
+    pub(super) links: RefCell<Vec<Link>>,
     pause_timeout: Duration,
     buffer_limit: usize,
     /// What stopped it while the request's body was on its way.
     stopped: RefCell<Option<Stop>>,
 }
 
-struct Link {
-    filter: Rc<Filter>,
+pub(super) struct Link {
+    pub(super) filter: Rc<Filter>,
     on_error: OnError,
     /// The instance, and the context that the exchange has in it.
     asked: Asked,
@@ -281,20 +284,25 @@ impl Chain {
         if link.skipped.get() || !link.started.get() {
             return Ok(false);
         }
-        self.shared.lock().take_resumed(direction, link.asked);
+        {
+            let mut exchange = self.shared.lock();
+            exchange.take_resumed(direction, link.asked);
+            exchange.take_refused(link.asked);
+        }
         let answer = match link.is_alive() {
             true => link.filter.with(|vm| ask(vm, link.asked.context)),
             false => None,
         };
-        self.ended(link)?;
+        let refused = self.ended(link)?;
         match answer {
+            Some(_) if refused => lost(link, Stop::Invalid).map(|()| false),
             Some(paused) => Ok(paused),
-            None => self.lost(link).map(|()| false),
+            None => lost(link, Stop::Failed).map(|()| false),
         }
     }
 
-    /// Whether the exchange was ended by a filter.
-    fn ended(&self, link: &Link) -> Result<(), Stop> {
+    /// Whether this filter gave an answer that cannot be sent, if the exchange was not ended by one.
+    fn ended(&self, link: &Link) -> Result<bool, Stop> {
         let exchange = &mut *self.shared.lock();
         // Each is said once: what comes of it is shown to the filters like any response.
         let name = || link.filter.name();
@@ -304,15 +312,8 @@ impl Chain {
         if std::mem::take(&mut exchange.closed) {
             return Err(Stop::Closed(name()));
         }
-        if exchange.local.is_some() { Err(Stop::Answered(name())) } else { Ok(()) }
-    }
-
-    fn lost(&self, link: &Link) -> Result<(), Stop> {
-        link.skipped.set(true);
-        match link.on_error {
-            OnError::Skip => Ok(()),
-            OnError::Deny => Err(Stop::Failed(link.filter.name())),
-        }
+        let refused = exchange.take_refused(link.asked);
+        if exchange.local.is_some() { Err(Stop::Answered(name())) } else { Ok(refused) }
     }
 
     /// Waits until a filter lets the exchange go on.
@@ -328,12 +329,15 @@ impl Chain {
     fn lets_go(&self, at: usize, direction: Direction, since: Instant) -> Result<bool, Stop> {
         let links = self.links.borrow();
         let link = &links[at];
-        self.ended(link)?;
+        let refused = self.ended(link)?;
         if self.shared.lock().take_resumed(direction, link.asked) {
             return Ok(true);
         }
+        if refused {
+            return lost(link, Stop::Invalid).map(|()| true);
+        }
         if !link.is_alive() {
-            return self.lost(link).map(|()| true);
+            return lost(link, Stop::Failed).map(|()| true);
         }
         if since.elapsed() >= self.pause_timeout {
             return Err(Stop::Held(link.filter.name()));
@@ -347,6 +351,15 @@ impl Chain {
             () = self.shared.woken(direction) => {}
             () = tokio::time::sleep_until(since + self.pause_timeout) => {}
         }
+    }
+}
+
+/// A filter is lost to the exchange, which goes on without it or not at all.
+fn lost(link: &Link, stop: fn(Arc<str>) -> Stop) -> Result<(), Stop> {
+    link.skipped.set(true);
+    match link.on_error {
+        OnError::Skip => Ok(()),
+        OnError::Deny => Err(stop(link.filter.name())),
     }
 }
 

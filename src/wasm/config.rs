@@ -45,6 +45,16 @@ impl Config {
     ///
     /// If the name is none, or the folder has no such file.
     pub fn file(&self, module: &str) -> Result<PathBuf, String> {
+        let file = self.place(module)?;
+        match file.metadata() {
+            Ok(found) if found.is_file() => Ok(file),
+            Ok(_) => Err(format!("{} is no file", file.display())),
+            Err(_) => Err(format!("there is no module {}", file.display())),
+        }
+    }
+
+    /// Where the file of a module belongs.
+    pub(super) fn place(&self, module: &str) -> Result<PathBuf, String> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if module.is_empty() || module.starts_with('.') || !module.chars().all(is_name) {
             return Err(format!("`{module}` is no name of a module: letters, digits, `_`, `-` and `.` only"));
@@ -52,11 +62,7 @@ impl Config {
         if let Some(name) = module.strip_suffix(".wasm") {
             return Err(format!("a module is named without `.wasm`: `{name}`"));
         }
-        let file = self.folder.join(format!("{module}.wasm"));
-        match file.is_file() {
-            true => Ok(file),
-            false => Err(format!("there is no module {}", file.display())),
-        }
+        Ok(self.folder.join(format!("{module}.wasm")))
     }
 }
 

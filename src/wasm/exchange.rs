@@ -107,6 +107,8 @@ pub struct Exchange {
     pub(super) too_large: bool,
     /// Who said to go on, by direction. It counts for a pause of its own only: one filter does not end another's.
     resumed: [Vec<Asked>; 2],
+    /// Whose answer was none that can be sent.
+    refused: Vec<Asked>,
     /// What filters hold of bodies, by direction.
     held: [Vec<(Asked, BytesMut)>; 2],
     /// Routing is to be run again.
@@ -137,6 +139,7 @@ impl Exchange {
             closed: false,
             too_large: false,
             resumed: Default::default(),
+            refused: Vec::new(),
             held: Default::default(),
             reroute: false,
             service: None,
@@ -162,6 +165,21 @@ impl Exchange {
         let resumed = &mut self.resumed[direction as usize];
         let found = resumed.iter().position(|by| *by == who);
         found.map(|at| resumed.swap_remove(at)).is_some()
+    }
+}
+
+impl Exchange {
+    /// A filter gave an answer that cannot be sent.
+    pub(super) fn refuse(&mut self, who: Asked) {
+        if !self.refused.contains(&who) {
+            self.refused.push(who);
+        }
+    }
+
+    /// Whether it did since this was asked last.
+    pub(super) fn take_refused(&mut self, who: Asked) -> bool {
+        let found = self.refused.iter().position(|by| *by == who);
+        found.map(|at| self.refused.swap_remove(at)).is_some()
     }
 }
 

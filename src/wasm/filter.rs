@@ -61,7 +61,8 @@ impl Filter {
         let mut live = self.live.borrow_mut();
         let vm = live.vm()?;
         let answer = ask(vm);
-        let (callouts, period) = (vm.callouts(), vm.period());
+        let (callouts, period, wrong) = (vm.callouts(), vm.period(), vm.wrong());
+        wrong.iter().for_each(|fault| live.failed(fault));
         let answer = answer.map_err(|fault| live.failed(&fault)).ok();
         drop(live);
         for callout in callouts {

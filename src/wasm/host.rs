@@ -1,20 +1,25 @@
 //! What stands behind an instance: everything that the host's functions work on. Nothing here is shared but what
 //! [`Env`] holds for all instances of a module.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
 use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use super::abi::{GuestMetrics, Metrics, SharedData};
 use super::engine::Budget;
 use super::exchange::{Asked, Exchange, Shared};
+use super::fault::Fault;
+use super::meter::Meters;
 use crate::registry::Protocol;
 use crate::table::{Endpoint, EndpointState, Table};
-use crate::upstream::{self, ask, detect};
+use crate::upstream::{self, Pool, ask_with, detect};
 
 /// The most that is read of the answer to a call that a module makes, in bytes.
 const MOST_OF_ANSWER: usize = 4 << 20;
@@ -25,6 +30,7 @@ pub(super) struct Env {
     pub(super) module: Arc<str>,
     pub(super) shared: SharedData,
     pub(super) metrics: Metrics,
+    pub(super) meters: Meters,
     pub(super) table: Table,
     /// The most that is kept of a body while a filter waits.
     pub(super) buffer_limit: usize,
@@ -41,7 +47,8 @@ impl Env {
     ) -> Self {
         let module: Arc<str> = module.into();
         let metrics = Metrics::new(module.clone(), metrics);
-        Env { module, shared: SharedData::default(), metrics, table, buffer_limit, memory_limit }
+        let (shared, meters) = Default::default();
+        Env { module, shared, metrics, meters, table, buffer_limit, memory_limit }
     }
 }
 
@@ -64,7 +71,16 @@ pub struct Callout {
 
 impl Callout {
     /// Makes the call at this endpoint; `None` for no answer in time. Must run in a tokio runtime.
-    pub async fn carry(self, endpoint: &Endpoint, config: &upstream::Config) -> Option<Reply> {
+    pub async fn carry<B>(
+        self,
+        endpoint: &Endpoint,
+        config: &Arc<upstream::Config>,
+        pool: &RefCell<Pool<B>>,
+    ) -> Option<Reply>
+    where
+        B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let Callout { request, grpc, timeout, .. } = self;
         let call = async {
             let protocol = match config.protocol.or(endpoint.protocol()) {
@@ -72,7 +88,7 @@ impl Callout {
                 None if grpc => Protocol::Http2,
                 None => detect(endpoint, config).await.map_err(|error| error.to_string())?,
             };
-            ask(endpoint, protocol, config, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
+            ask_with(pool, endpoint, protocol, config, request, MOST_OF_ANSWER).await.map_err(|error| error.to_string())
         };
         match tokio::time::timeout(timeout, call).await.ok()? {
             Ok(answer) => Some(Reply::of(answer, grpc)),
@@ -129,6 +145,8 @@ pub(super) struct Host {
     pub(super) since: Option<Duration>,
     /// The module's allocator trapped while the module was in a function of the host.
     pub(super) broken: Option<wasmtime::Error>,
+    /// The module gave an answer to an exchange that cannot be sent.
+    pub(super) wrong: Option<Fault>,
     pub(super) memory: Option<Memory>,
     pub(super) allocator: Option<TypedFunc<i32, i32>>,
     pub(super) env: Arc<Env>,
@@ -167,6 +185,7 @@ impl Host {
             budget: Budget::START,
             since: None,
             broken: None,
+            wrong: None,
             memory: None,
             allocator: None,
             env,

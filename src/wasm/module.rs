@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -59,6 +59,17 @@ impl fmt::Display for Kinds {
 /// What is wrong with a file.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LoadError {
+    /// Its name is none.
+    #[error("{0}")]
+    Name(String),
+    /// It is not there.
+    #[error("there is no file {file} in the folder {}", .folder.display())]
+    Missing {
+        /// Its name.
+        file: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
     /// It cannot be read.
     #[error("cannot read {path}: {why}")]
     Read {
@@ -98,7 +109,7 @@ pub struct Module {
     hash: u64,
     imports: Vec<String>,
     tally: Mutex<Tally>,
-    aside: AtomicBool,
+    aside: OnceLock<Aside>,
 }
 
 impl fmt::Debug for Module {
@@ -110,9 +121,28 @@ impl fmt::Debug for Module {
 /// What went wrong lately.
 #[derive(Debug, Default)]
 struct Tally {
-    failures: u32,
+    /// Failures without a good minute in between, and when the last of them was.
+    lately: u32,
     last: Option<Instant>,
-    why: String,
+    all: Failures,
+}
+
+/// What went wrong in a module since it came into force.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failures {
+    /// How often.
+    pub count: u64,
+    /// When the last time was, and what it was.
+    pub last: Option<(Instant, String)>,
+}
+
+/// Why a module is not used until it is reloaded or its file is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// It failed too often.
+    Failed,
+    /// Somebody wants it so.
+    Ordered,
 }
 
 /// What follows from a failure.
@@ -120,7 +150,7 @@ struct Tally {
 pub(super) enum Consequence {
     /// It is started again after this time.
     Restart(Duration),
-    /// It is not, until its file is replaced.
+    /// It is not, until it is reloaded or its file is replaced.
     Aside,
 }
 
@@ -160,31 +190,51 @@ impl Module {
         &self.imports
     }
 
-    /// Whether it failed so often that it is not used until its file is replaced.
-    pub fn is_aside(&self) -> bool {
-        self.aside.load(Ordering::Relaxed)
+    /// Why it is not used until it is reloaded or its file is replaced; none if it is.
+    pub fn aside(&self) -> Option<Aside> {
+        self.aside.get().copied()
     }
 
-    /// Its failures lately, and the last of them in words.
-    pub fn failures(&self) -> (u32, String) {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        (tally.failures, tally.why.clone())
+    /// Whether it is not used.
+    pub fn is_aside(&self) -> bool {
+        self.aside().is_some()
+    }
+
+    /// Has it set aside. Whoever has an instance lets it go when it would call it next.
+    pub(super) fn set_aside(&self, why: Aside) {
+        self.aside.get_or_init(|| why);
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What went wrong so far.
+    pub fn failures(&self) -> Failures {
+        self.tally().all.clone()
+    }
+
+    /// Notes that something went wrong.
+    pub(super) fn note(&self, why: &dyn fmt::Display, now: Instant) {
+        let all = &mut self.tally().all;
+        all.count += 1;
+        all.last = Some((now, why.to_string()));
     }
 
     /// Notes that an instance failed, and says what follows.
     pub(super) fn failed(&self, why: &dyn fmt::Display, now: Instant) -> Consequence {
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note(why, now);
+        let mut tally = self.tally();
         if tally.last.is_some_and(|last| now.saturating_duration_since(last) >= GOOD) {
-            tally.failures = 0;
+            tally.lately = 0;
         }
-        tally.failures += 1;
+        tally.lately += 1;
         tally.last = Some(now);
-        tally.why = why.to_string();
-        if tally.failures >= MOST_FAILURES {
-            self.aside.store(true, Ordering::Relaxed);
+        if tally.lately >= MOST_FAILURES {
+            self.set_aside(Aside::Failed);
             return Consequence::Aside;
         }
-        Consequence::Restart((FIRST_PAUSE * 2u32.pow(tally.failures - 1)).min(LAST_PAUSE))
+        Consequence::Restart((FIRST_PAUSE * 2u32.pow(tally.lately - 1)).min(LAST_PAUSE))
     }
 }
 

@@ -10,6 +10,7 @@ use http::Request;
 use tokio::time::Instant;
 
 use super::abi::GuestMetrics;
+use super::catalog::file::read;
 use super::config::Config;
 use super::engine::Engine;
 use super::exchange::{Direction, Exchange, Facts, Shared};
@@ -48,8 +49,7 @@ pub struct Trial {
 ///
 /// If the proxy would refuse the file or the configuration.
 pub fn try_out(file: &Path, config: &str, limits: &Config) -> Result<Trial, LoadError> {
-    let read = |error: std::io::Error| LoadError::Read { path: file.display().to_string(), why: error.to_string() };
-    let bytes = std::fs::read(file).map_err(read)?;
+    let bytes = read(file)?;
     let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let engine = Engine::new(limits.cache.as_deref()).map_err(|error| LoadError::Engine(Arc::new(error)))?;
     let metrics = Arc::new(GuestMetrics::new(Registry::default()));

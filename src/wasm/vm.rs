@@ -17,6 +17,7 @@ use super::exchange::{Direction, Shared};
 use super::exports::{Exports, Head, export};
 use super::fault::Fault;
 use super::host::{Callout, Host, Reply};
+use super::meter::Meter;
 use super::module::{Kinds, Module};
 
 /// The root context: the module itself, and not an exchange.
@@ -32,7 +33,7 @@ static IDS: AtomicU64 = AtomicU64::new(1);
 pub struct Vm {
     store: Store<Host>,
     exports: Exports,
-    module: Arc<Module>,
+    meter: Meter,
     last_context: u32,
     /// Contexts that asked to be waited for.
     unfinished: VecDeque<u32>,
@@ -69,13 +70,14 @@ impl Vm {
         let mut vm = Vm {
             store,
             exports,
-            module,
+            meter: Meter::new(module),
             last_context: ROOT,
             unfinished: VecDeque::new(),
             #[cfg(test)]
             instance,
         };
         vm.start(&instance, config)?;
+        vm.meter.ready();
         Ok(vm)
     }
 
@@ -117,12 +119,12 @@ impl Vm {
 
     /// The module that it is an instance of.
     pub fn module(&self) -> &Arc<Module> {
-        &self.module
+        &self.meter.module
     }
 
     /// What it can be used as.
     pub fn kinds(&self) -> Kinds {
-        self.module.kinds()
+        self.module().kinds()
     }
 
     /// How often it wants [`tick`](Self::tick) to be called.
@@ -133,6 +135,11 @@ impl Vm {
     /// The calls that it wants made, since this was asked last.
     pub fn callouts(&mut self) -> Vec<Callout> {
         std::mem::take(&mut self.store.data_mut().callouts)
+    }
+
+    /// The last answer of it that cannot be sent, since this was asked last.
+    pub(super) fn wrong(&mut self) -> Option<Fault> {
+        self.store.data_mut().wrong.take()
     }
 
     /// Whether it looks at heads in this direction.
@@ -318,15 +325,7 @@ impl Vm {
         arguments: P,
         budget: Budget,
     ) -> Result<R, Fault> {
-        arm(&mut self.store, budget);
-        let answer = function.call(&mut self.store, arguments);
-        self.ended(name, answer)
-    }
-
-    /// What came of a call into the module.
-    fn ended<R>(&mut self, name: &'static str, answer: wasmtime::Result<R>) -> Result<R, Fault> {
-        let broken = self.store.data_mut().broken.take();
-        answer.and_then(|answer| broken.map_or(Ok(answer), Err)).map_err(|error| Fault::of(name, &error))
+        enter(&mut self.store, &mut self.meter, name, function, arguments, budget)
     }
 
     /// Copies data to where the module's allocator gives room.
@@ -340,6 +339,23 @@ impl Vm {
         place.filter(|_| at != 0).ok_or(refused)?.copy_from_slice(data);
         Ok((at, data.len() as i32))
     }
+}
+
+/// Calls into a module: the one way in, but for `_start`, which may end itself.
+fn enter<P: WasmParams, R: WasmResults>(
+    store: &mut Store<Host>,
+    meter: &mut Meter,
+    name: &'static str,
+    function: &TypedFunc<P, R>,
+    arguments: P,
+    budget: Budget,
+) -> Result<R, Fault> {
+    arm(store, budget);
+    let begun = meter.begin();
+    let answer = function.call(&mut *store, arguments);
+    meter.end(begun);
+    let broken = store.data_mut().broken.take();
+    answer.and_then(|answer| broken.map_or(Ok(answer), Err)).map_err(|error| Fault::of(name, &error))
 }
 
 fn arm(store: &mut Store<Host>, budget: Budget) {

@@ -1,6 +1,6 @@
 //! The dashboard of a whole proxy on a real etcd: what it shows, how soon, and what its actions do.
 
-mod actions;
+pub mod actions;
 mod browser;
 mod openapi;
 
@@ -14,21 +14,21 @@ use tokio::time::{Instant, timeout};
 use crate::harness::{Backend, Etcd, PATIENCE, Scene, Version, Waypost, client, eventually};
 
 /// What a browser would send and get, with the cookie that it keeps.
-struct Browser {
+pub struct Browser {
     waypost: std::net::SocketAddr,
     cookie: Option<String>,
 }
 
 /// An answer: status, head, body.
-type Answer = (u16, String, String);
+pub type Answer = (u16, String, String);
 
 impl Browser {
-    fn new(waypost: &Waypost) -> Self {
+    pub fn new(waypost: &Waypost) -> Self {
         Browser { waypost: waypost.admin, cookie: None }
     }
 
     /// One that has logged in.
-    async fn logged_in(waypost: &Waypost) -> Self {
+    pub async fn logged_in(waypost: &Waypost) -> Self {
         let mut browser = Browser::new(waypost);
         let (status, head, _) = browser.post("/login", &format!("token={}", waypost.token()), &[]).await;
         assert_eq!(status, 303, "{head}");
@@ -53,18 +53,18 @@ impl Browser {
         (head[9..12].parse().unwrap(), head.to_owned(), body.to_owned())
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path}"), "", &["Accept: text/html"]).await
     }
 
-    async fn post(&self, path: &str, form: &str, more: &[&str]) -> Answer {
+    pub async fn post(&self, path: &str, form: &str, more: &[&str]) -> Answer {
         let kind = "Content-Type: application/x-www-form-urlencoded";
         self.ask(&format!("POST {path}"), form, &[&[kind], more].concat()).await
     }
 }
 
 /// A view as JSON.
-async fn view(waypost: &Waypost, path: &str) -> Value {
+pub async fn view(waypost: &Waypost, path: &str) -> Value {
     let (status, text) = client::get(waypost.admin, &format!("/api/v1/{path}")).await.expect("an answer");
     assert_eq!(status, 200, "{path}: {text}");
     serde_json::from_str(&text).unwrap()

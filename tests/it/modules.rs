@@ -8,6 +8,7 @@ mod interface;
 #[path = "../../src/wasm/tests/kit.rs"]
 mod kit;
 mod lives;
+mod orders;
 mod ours;
 mod policies;
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
-use waypost_policy::config;
+use waypost_policy::config::{self, Wrong};
 
 /// Shorter tokens can be guessed.
 const SHORTEST: usize = 16;
@@ -28,11 +28,13 @@ struct Caller {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    #[serde(default)]
     tokens: Vec<Caller>,
     #[serde(default = "authorization")]
     header: String,
     scheme: Option<String>,
-    caller_header: Option<String>,
+    #[serde(default = "caller")]
+    caller_header: String,
     #[serde(default)]
     forward_token: bool,
 }
@@ -41,35 +43,42 @@ fn authorization() -> String {
     "authorization".to_owned()
 }
 
+fn caller() -> String {
+    "x-caller".to_owned()
+}
+
 impl Config {
     pub(super) fn read(config: &[u8]) -> Result<Self, String> {
         let written: Written = config::read(config)?;
+        let mut wrong = Wrong::default();
         if written.tokens.is_empty() {
-            return Err("tokens: must not be empty, or no request could pass".to_owned());
+            wrong.add("tokens: must not be empty, or no request could pass");
         }
         for (at, Caller { name, token }) in written.tokens.iter().enumerate() {
             if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(format!("tokens[{at}].name: must be letters, digits and signs, without spaces"));
+                wrong.add(format!("tokens[{at}].name: must be letters, digits and signs, without spaces"));
             }
             // The message must not show the token.
             if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
                 let rule = "letters, digits and signs, without spaces";
-                return Err(format!("tokens[{at}].token: must be {SHORTEST} or more {rule}; that of {name} is not"));
+                wrong.add(format!("tokens[{at}].token: must be {SHORTEST} or more {rule}; that of {name} is not"));
             }
             if written.tokens[..at].iter().any(|other| other.token == *token && other.name != *name) {
-                return Err(format!("tokens[{at}].token: {name} has the same token as another caller"));
+                wrong.add(format!("tokens[{at}].token: {name} has the same token as another caller"));
             }
         }
-        let header = config::name("header", &written.header)?;
+        let header = wrong.check(config::name("header", &written.header)).unwrap_or_default();
         let scheme = written.scheme.or_else(|| (header == "authorization").then(|| "Bearer".to_owned()));
         let scheme = scheme.filter(|scheme| !scheme.is_empty());
         if let Some(scheme) = &scheme {
-            config::name("scheme", scheme)?;
+            wrong.check(config::name("scheme", scheme));
         }
-        let caller_header = written.caller_header.map(|name| config::name("caller_header", &name)).transpose()?;
+        let caller_header = Some(written.caller_header).filter(|name| !name.is_empty());
+        let caller_header = caller_header.and_then(|name| wrong.check(config::name("caller_header", &name)));
         if caller_header.as_ref() == Some(&header) {
-            return Err("caller_header: must be another header than that of the token".to_owned());
+            wrong.add("caller_header: must be another header than that of the token");
         }
+        wrong.end()?;
         Ok(Self { callers: written.tokens, header, scheme, caller_header, forward_token: written.forward_token })
     }
 

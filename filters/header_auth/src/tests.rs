@@ -56,6 +56,16 @@ fn what_the_client_says_of_itself_is_removed() {
 }
 
 #[test]
+fn nobody_says_who_calls_where_no_header_is_configured_for_it() {
+    let headers = [("x-api-key", "0123456789abcdef"), ("x-caller", "root")];
+    assert_eq!(request(API_KEY, &headers), None);
+    assert_eq!(left("x-caller"), ["a"]);
+    let off = API_KEY.replace("\"forward_token\": true", "\"caller_header\": \"\"");
+    assert_eq!(request(&off, &headers), None);
+    assert_eq!(left("x-caller"), ["root"], "it is said that nobody believes it");
+}
+
+#[test]
 fn all_else_is_refused() {
     let token = "Bearer 0123456789abcdef";
     let cases: [&[(&str, &str)]; 12] = [
@@ -85,7 +95,7 @@ fn all_else_is_refused() {
 fn another_header_has_no_scheme_unless_it_is_configured() {
     assert_eq!(request(API_KEY, &[("x-api-key", "0123456789abcdef")]), None);
     assert_eq!(left("x-api-key"), ["0123456789abcdef"], "forwarded, as configured");
-    assert_eq!(left("x-caller"), [""; 0]);
+    assert_eq!(left("x-caller"), ["a"]);
     let refused = request(API_KEY, &[("x-api-key", "Bearer 0123456789abcdef")]);
     assert_eq!(refused.map(|answered| answered.headers.len()), Some(1));
     let scheme = API_KEY.replace("\"forward_token\": true", "\"scheme\": \"Key\"");
@@ -103,12 +113,16 @@ fn a_configuration_that_cannot_work_is_refused_without_showing_tokens() {
     let one = |token: &str| format!(r#"{{"tokens": [{{"name": "a", "token": "{token}"}}]}}"#);
     let with = |more: &str| API_KEY.replace("\"forward_token\": true", more);
     let cases = [
-        (String::new(), "missing field `tokens`"),
+        (String::new(), "tokens: must not be empty"),
         (r#"{"tokens": []}"#.to_owned(), "tokens: must not be empty"),
         (one("0123456789abcde"), "tokens[0].token: must be 16 or more letters, digits and signs"),
         (one("0123456789 abcdef"), "tokens[0].token: must be 16 or more letters, digits and signs"),
         (CONFIG.replace("fedcba9876543210", "0123456789abcdef"), "tokens[1].token: orders has the same token"),
         (CONFIG.replace("billing", "bil ling"), "tokens[0].name: must be letters"),
+        (
+            one("short").replace("{\"tokens\"", r#"{"caller_header": "a b", "header": "", "tokens""#),
+            "tokens[0].token: must be 16 or more letters, digits and signs, without spaces; that of a is not; header: \"\" cannot be a name; use letters, digits and hyphens; caller_header: \"a b\" cannot be a name",
+        ),
         (with(r#""caller_header": "X-Api-Key""#), "caller_header: must be another header"),
         (with(r#""caller_header": "a b""#), "caller_header: \"a b\" cannot be a name"),
         (with(r#""scheme": "a b""#), "scheme: \"a b\" cannot be a name"),

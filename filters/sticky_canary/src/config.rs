@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use waypost_policy::config;
+use waypost_policy::config::{self, Wrong};
 
 /// Who goes where.
 pub(super) struct Config {
@@ -26,7 +26,7 @@ pub(super) struct Cookie {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    percent: f64,
+    percent: Option<f64>,
     header: Option<String>,
     cookie: Option<String>,
     #[serde(default = "month", deserialize_with = "config::duration")]
@@ -49,25 +49,30 @@ fn yes() -> bool {
 impl Config {
     pub(super) fn read(config: &[u8]) -> Result<Self, String> {
         let written: Written = config::read(config)?;
-        config::within("percent", written.percent, 0.0..=100.0)?;
+        let mut wrong = Wrong::default();
+        let percent = written.percent.ok_or_else(|| "percent: is needed, from 0 to 100".to_owned());
+        let percent = percent.and_then(|percent| config::within("percent", percent, 0.0..=100.0).map(|()| percent));
+        let percent = wrong.check(percent).unwrap_or_default();
         if written.header.is_none() && written.cookie.is_none() {
-            return Err("header or cookie: one is needed to tell users apart".to_owned());
+            wrong.add("header or cookie: one is needed to tell users apart");
         }
         let is_empty = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
         if is_empty(&written.service) && is_empty(&written.version) {
-            return Err("service or version: one is needed to say where the users go".to_owned());
+            wrong.add("service or version: one is needed to say where the users go");
         }
         if let Some(name) = &written.cookie {
-            config::name("cookie", name)?;
+            wrong.check(config::name("cookie", name));
         }
+        let header = written.header.and_then(|name| wrong.check(config::name("header", &name)));
+        wrong.end()?;
         let secure = if written.cookie_secure { "; Secure" } else { "" };
         let attributes =
             format!("; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", written.cookie_max_age.as_secs());
         // Other users for other trials, without anybody thinking of it.
         let place = || [&written.service, &written.version].map(|part| part.as_deref().unwrap_or("")).join("/");
         Ok(Self {
-            percent: written.percent,
-            header: written.header.as_ref().map(|name| config::name("header", name)).transpose()?,
+            percent,
+            header,
             salt: written.salt.clone().unwrap_or_else(place),
             cookie: written.cookie.map(|name| Cookie { name, attributes }),
             service: written.service.filter(|service| !service.is_empty()),

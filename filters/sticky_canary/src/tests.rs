@@ -116,7 +116,10 @@ fn the_example_in_the_readme_is_accepted() {
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
     let cases = [
-        ("", "missing field `percent`"),
+        (
+            "",
+            "percent: is needed, from 0 to 100; header or cookie: one is needed to tell users apart; service or version: one",
+        ),
         (r#"{"percent": 101, "header": "a", "service": "b"}"#, "percent: must be from 0 to 100, is 101"),
         (r#"{"percent": 1, "service": "b"}"#, "header or cookie: one is needed"),
         (r#"{"percent": 1, "header": "a"}"#, "service or version: one is needed"),

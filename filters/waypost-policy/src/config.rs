@@ -39,6 +39,42 @@ pub fn read<T: DeserializeOwned>(config: &[u8]) -> Result<T, String> {
     serde_json::from_slice(config).map_err(|error| format!("the configuration can't be read: {error}"))
 }
 
+/// What is wrong with a configuration, gathered so that all of it is told at once.
+///
+/// ```
+/// use waypost_policy::config::{self, Wrong};
+///
+/// let mut wrong = Wrong::default();
+/// wrong.check(config::within("percent", 101.0, 0.0..=100.0));
+/// let header = wrong.check(config::name("header", "a b"));
+/// assert_eq!(header, None);
+/// let told = wrong.end().unwrap_err();
+/// assert!(told.starts_with("percent: must be from 0 to 100, is 101; header: "), "{told}");
+/// ```
+#[derive(Debug, Default)]
+pub struct Wrong(Vec<String>);
+
+impl Wrong {
+    /// Notes what is wrong.
+    pub fn add(&mut self, why: impl Into<String>) {
+        self.0.push(why.into());
+    }
+
+    /// The value if it is good; what is wrong with it is noted.
+    pub fn check<T>(&mut self, checked: Result<T, String>) -> Option<T> {
+        checked.map_err(|why| self.add(why)).ok()
+    }
+
+    /// Ends the checks.
+    ///
+    /// # Errors
+    ///
+    /// All that was noted, if anything was.
+    pub fn end(self) -> Result<(), String> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0.join("; ")) }
+    }
+}
+
 /// Checks that the value of a key is within a range, both ends included.
 ///
 /// # Errors

@@ -114,3 +114,18 @@ fn a_call_that_was_here_before_is_known_by_its_via() {
     to_upstream(&mut head, &HeaderValue::from_static("10.1.1.1"), &via);
     assert!(via.is_loop(&head.headers) && !Via::new(0xabd).is_loop(&head.headers));
 }
+
+#[test]
+fn the_trailers_of_grpc_are_declared_where_there_will_be_some() {
+    let check = |fields: &[(&'static str, &'static str)], declared: &[&str]| {
+        let mut headers: HeaderMap = head(Version::HTTP_11, "/", fields).headers;
+        announce_trailers(&mut headers);
+        assert_eq!(headers.get_all(TRAILER).iter().collect::<Vec<_>>(), declared, "{fields:?}");
+    };
+    let grpc = ("content-type", "application/grpc");
+    check(&[grpc], &["grpc-status, grpc-message"]);
+    check(&[grpc, ("trailer", "x-sum")], &["x-sum", "grpc-status, grpc-message"]);
+    check(&[grpc, ("trailer", "Grpc-Status")], &["Grpc-Status"]);
+    check(&[grpc, ("grpc-status", "3")], &[]);
+    check(&[("content-type", "text/plain")], &[]);
+}

@@ -7,6 +7,7 @@ use super::ENV;
 use super::maps;
 use super::memory::{Answer, Guest, Status, code, parts, slice};
 use crate::wasm::exchange::{Direction, Exchange, LocalResponse};
+use crate::wasm::fault::Fault;
 use crate::wasm::host::Host;
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -35,10 +36,13 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
          headers_len: i32,
          grpc: i32| {
             let (details, body, headers) = ((details, details_len), (body, body_len), (headers, headers_len));
-            let response = local(&mut guest, status, details, body, headers, grpc);
-            code(response.map(|response| {
-                end(guest.data(), |exchange| _ = exchange.local.get_or_insert(response));
-            }))
+            code(match local(&mut guest, status, details, body, headers, grpc) {
+                Ok(response) => {
+                    answer(guest.data_mut(), response);
+                    Ok(())
+                }
+                Err(wrong) => Err(refuse(guest.data_mut(), wrong, status)),
+            })
         },
     )?;
     Ok(())
@@ -65,6 +69,27 @@ fn end(host: &Host, set: impl FnOnce(&mut Exchange)) {
         shared.wake(Direction::Request);
         shared.wake(Direction::Response);
     }
+}
+
+fn answer(host: &mut Host, response: LocalResponse) {
+    host.wrong = None;
+    let who = host.asked();
+    end(host, |exchange| {
+        exchange.take_refused(who);
+        exchange.local.get_or_insert(response);
+    });
+}
+
+/// Whoever waits for this answer will get no other, unless the module mends it in the same callback.
+fn refuse(host: &mut Host, wrong: Status, status: i32) -> Status {
+    let why = match (200..=599).contains(&status) {
+        true => "its headers or its texts cannot be read".to_owned(),
+        false => format!("its status is {status}, and not from 200 to 599"),
+    };
+    host.wrong = Some(Fault::Answer { callback: "proxy_send_local_response", why });
+    let who = host.asked();
+    end(host, |exchange| exchange.refuse(who));
+    wrong
 }
 
 fn local(

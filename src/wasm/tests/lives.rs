@@ -13,11 +13,11 @@ use super::{bind, filter, load, until};
 use crate::route::OnError;
 use crate::wasm::bound::Live;
 use crate::wasm::chain::{Chain, Stop};
-use crate::wasm::exchange::{Direction, Exchange, Facts};
+use crate::wasm::exchange::{Direction, Exchange, Facts, Shared};
 use crate::wasm::fault::Fault;
 use crate::wasm::filter::{CallOut, Filter};
 use crate::wasm::host::Reply;
-use crate::wasm::module::Consequence;
+use crate::wasm::module::{Aside, Consequence, Failures};
 
 #[test]
 fn pauses_double_until_a_module_is_set_aside() {
@@ -32,7 +32,7 @@ fn pauses_double_until_a_module_is_set_aside() {
     };
     assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600]);
     assert!(end == Consequence::Aside && module.is_aside());
-    assert_eq!(module.failures(), (10, "test".to_owned()));
+    assert_eq!(module.failures(), Failures { count: 10, last: Some((now, "test".to_owned())) });
     // A good minute, and all is forgotten.
     let module = load(&filter("")).unwrap();
     for minute in 0..20 {
@@ -125,6 +125,31 @@ fn a_filter_that_fails_denies_or_is_skipped() {
         // The response is shown to those that saw the request.
         denying.head(Direction::Response, 0, true).await.unwrap();
         assert_eq!(seen(&denying.exchange().response.as_ref().unwrap().headers), ["a"]);
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_be_sent_is_a_failure_and_no_pause() {
+    let answer = |status| {
+        format!("(drop (call $local_response (i32.const {status}) @\"\" @\"no\" @\"\" (i32.const -1))) (i32.const 1)")
+    };
+    let none = answer(1_000);
+    run(async {
+        let way = Direction::Request;
+        let denying = chain(&[(&on("request_headers", &none), OnError::Deny)]);
+        assert_eq!(denying.head(way, 0, true).await, Err(Stop::Invalid("tested".into())));
+        let bound = denying.links.borrow()[0].filter.bound();
+        let failures = bound.module().failures();
+        assert_eq!(failures.count, 1);
+        assert!(failures.last.unwrap().1.contains("its status is 1000, and not from 200 to 599"));
+        let skipping = chain(&[(&on("request_headers", &none), OnError::Skip), (&marks("a"), OnError::Deny)]);
+        skipping.head(way, 0, true).await.unwrap();
+        assert_eq!(seen(&skipping.exchange().request.as_ref().unwrap().headers), ["a"]);
+        // One that is mended counts.
+        let mended = none.replace("(i32.const 1)", "") + &answer(403);
+        let mending = chain(&[(&on("request_headers", &mended), OnError::Deny)]);
+        assert_eq!(mending.head(way, 0, true).await, Err(Stop::Answered("tested".into())));
+        assert_eq!(mending.exchange().local.take().map(|local| local.status), Some(403));
     });
 }
 
@@ -304,6 +329,42 @@ fn an_exchange_hears_that_its_instance_failed() {
             tokio::join!(first.head(Direction::Request, 0, true), second.head(Direction::Request, 0, true));
         assert_eq!((waited, failed), (Err(Stop::Failed("tested".into())), Ok(())));
         let bound: Arc<_> = shared.bound();
-        assert_eq!(bound.module().failures().0, 1);
+        assert_eq!(bound.module().failures().count, 1);
     });
+}
+
+#[test]
+fn calls_are_counted_by_all_instances_and_stay_counted() {
+    let bound = bind(&filter(&marks("a")), 2);
+    let meters = &bound.module().env.meters;
+    let hash = bound.module().hash();
+    assert_eq!((meters.calls().all, meters.instances(hash)), (0, 2), "what it takes to start is no call");
+    let (mut first, mut second) = (Live::new(bound.clone()), Live::new(bound.clone()));
+    let shared = Shared::new(Exchange::new(Facts::example()));
+    for _ in 0..100 {
+        first.vm().unwrap().head(2, Direction::Request, true).unwrap();
+    }
+    let context = second.vm().unwrap().open(&shared).unwrap();
+    second.vm().unwrap().head(context, Direction::Request, true).unwrap();
+    let calls = meters.calls();
+    // The first of each instance is timed, and then one in 61.
+    assert_eq!((calls.all, calls.timed), (101, 3));
+    assert!(calls.mean().is_some_and(|mean| mean < Duration::from_millis(10)), "{calls:?}");
+    drop((first, second));
+    assert_eq!((meters.calls(), meters.instances(hash)), (calls, 0));
+    assert_eq!(calls.since(&calls).mean(), None);
+}
+
+#[test]
+fn a_module_that_is_set_aside_is_let_go_by_all_and_one_that_failed_comes_back_without_being_asked() {
+    let bound = bind(&filter(""), 2);
+    let (module, hash) = (bound.module().clone(), bound.module().hash());
+    let (mut first, mut second) = (Live::new(bound.clone()), Live::new(bound));
+    first.failed(&Fault::Time("x"));
+    assert_eq!(module.env.meters.instances(hash), 1);
+    until("the next instance", || module.env.meters.instances(hash) == 2);
+    assert!(first.vm().is_some() && second.vm().is_some());
+    module.set_aside(Aside::Ordered);
+    assert!(first.vm().is_none() && second.vm().is_none());
+    assert_eq!((module.env.meters.instances(hash), module.aside()), (0, Some(Aside::Ordered)));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ROOT, Vm, arm};
+use super::{ROOT, Vm, enter};
 use crate::table::EndpointState;
 use crate::wasm::engine::Budget;
 use crate::wasm::fault::Fault;
@@ -25,9 +25,8 @@ impl Vm {
         let host = self.store.data_mut();
         host.tried.clear();
         host.tried.extend_from_slice(tried);
-        arm(&mut self.store, Budget::PICK);
-        let answer = pick.call(&mut self.store, (ROOT as i32, hash as i64, random as i64, attempt as i32));
-        let index = self.ended(NAME, answer)?;
+        let arguments = (ROOT as i32, hash as i64, random as i64, attempt as i32);
+        let index = enter(&mut self.store, &mut self.meter, NAME, pick, arguments, Budget::PICK)?;
         let wrong = |why: String| Err(Fault::Answer { callback: NAME, why });
         match u32::try_from(index) {
             Ok(index) if tried.contains(&index) => wrong(format!("the call has been at endpoint {index} already")),

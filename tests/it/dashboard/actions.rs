@@ -21,7 +21,7 @@ async fn scene(backends: &[&Backend]) -> Scene {
 }
 
 /// Opens the preview of an action as a click does, and gives the form that it has.
-async fn preview(browser: &Browser, address: &str) -> (String, String) {
+pub async fn preview(browser: &Browser, address: &str) -> (String, String) {
     let (status, head, page) = browser.get(address).await;
     assert_eq!(status, 200, "{head}{page}");
     let fields = page.split("<input type=\"hidden\" name=\"").skip(1).filter_map(|field| {

@@ -308,3 +308,55 @@ async fn a_pause_for_ever_ends_for_the_caller() {
     let failed = scene.waypost.metric("waypost_exchanges_total", &["outcome=\"filter_failed\""]).await;
     assert_eq!(failed, 8.0);
 }
+
+#[tokio::test]
+async fn what_a_filter_answers_a_grpc_call_arrives_whole_over_http_1_too() {
+    let backend = Backend::h2c("one").await;
+    let answers = "(call $respond (i32.const 400) @\"one\\0atwo %0A\" (i32.const 3)) (i32.const 1)";
+    let trailers = on("response_headers", "(call $set (i32.const 2) @\"trailer\" @\"x-extra\") (i32.const 0)")
+        + "(func (export \"proxy_on_response_trailers\") (param i32 i32) (result i32)
+             (call $set (i32.const 3) @\"x-extra\" @\"7\") (i32.const 0))";
+    let invalid = "(drop (call $local_response (i32.const 0) @\"\" @\"no\" @\"\" (i32.const -1))) (i32.const 1)";
+    let modules = Modules::new(&[
+        ("head", filter(&on("request_headers", answers))),
+        ("body", filter(&on("response_body", answers))),
+        ("trailers", filter(&trailers)),
+        ("invalid", filter(&on("request_headers", invalid))),
+    ]);
+    let route = |name: &str| {
+        format!(
+            "  - {{match: {{headers: {{x-to: {{exact: {name}}}}}}}, service: greeter, filters: [{{module: {name}}}]}}\n"
+        )
+    };
+    let routes = ["head", "body", "trailers", "invalid"].map(route).concat();
+    let scene = modules.scene(&[&backend], &format!("routing:\n  routes:\n{routes}")).await;
+    for client in [Client::h1(scene.waypost.data).await, scene.client().await] {
+        let ask = async |to: &str| {
+            let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("x-to", to)];
+            let body = full(crate::harness::grpc::frame(b"hello"));
+            client.http("POST", "http://greeter/waypost.test.Echo/Unary", &headers, body).await
+        };
+        let message = "one%0Atwo %250A";
+        let head = ask("head").await;
+        assert_eq!(
+            (text(&head.headers, "grpc-status"), text(&head.headers, "grpc-message")),
+            (Some("3"), Some(message))
+        );
+        assert_eq!((text(&head.headers, "trailer"), head.trailers.len()), (None, 0), "there are none: {head:?}");
+        let body = ask("body").await;
+        assert_eq!(
+            (text(&body.trailers, "grpc-status"), text(&body.trailers, "grpc-message")),
+            (Some("3"), Some(message))
+        );
+        let both = ask("trailers").await;
+        assert_eq!((text(&both.trailers, "grpc-status"), text(&both.trailers, "x-extra")), (Some("0"), Some("7")));
+        let invalid = ask("invalid").await;
+        assert_eq!(text(&invalid.headers, "grpc-status"), Some("13"));
+        let invalid = client.http("GET", "http://greeter/", &[("x-to", "invalid")], full("")).await;
+        assert_eq!(invalid.status, 500, "{}", invalid.text());
+        assert!(invalid.text().starts_with("filter `invalid` gave an answer that cannot be sent"));
+    }
+    assert!(logged(&scene, &["invalid", "its status is 0, and not from 200 to 599"]));
+    let failures = ["module=\"invalid\"", "reason=\"answer\""];
+    assert_eq!(scene.waypost.metric("waypost_module_failures_total", &failures).await, 4.0);
+}

@@ -6,7 +6,7 @@ use super::{Modules, call, kit::filter, logged, on, reaches};
 use crate::harness::{Backend, Client, Load, Scene, client::full, eventually, load::Rate, until};
 
 /// Says who it is in a header of the response, and traps if the request says so.
-fn named(name: &str) -> Vec<u8> {
+pub(super) fn named(name: &str) -> Vec<u8> {
     let request = "(if (i32.eqz (call $get (i32.const 0) @\"x-trap\")) (then unreachable))
         (if (i32.eqz (call $get (i32.const 0) @\"x-loop\")) (then (loop $l (br $l)))) (i32.const 0)";
     let response = format!("(call $set (i32.const 2) @\"x-module\" @\"{name}\") (i32.const 0)");
@@ -27,6 +27,11 @@ async fn answers(scene: &Scene, name: &str) {
         if now == name { Ok(()) } else { Err(now) }
     })
     .await;
+}
+
+/// Waits until the proxy logs this.
+async fn says(scene: &Scene, what: &str) {
+    eventually(what, || async { if logged(scene, &[what]) { Ok(()) } else { Err(scene.waypost.log()) } }).await;
 }
 
 const ONE_WORKER: &str = "proxy: {workers: 1}\n";
@@ -88,7 +93,7 @@ async fn a_module_that_fails_on_is_set_aside_until_its_file_is_replaced() {
     }
     reaches(&scene, "waypost_module_failures_total", &["picky", "trap"], 10.0).await;
     assert_eq!(scene.waypost.metric("waypost_module_up", &["picky"]).await, 0.0);
-    assert!(logged(&scene, &["set aside until its file is replaced", "picky"]));
+    assert!(logged(&scene, &["set aside until it is reloaded or its file is replaced", "picky"]));
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert!(call(&clients[9], &[]).await.headers.get("x-module").is_none(), "it is not used");
     modules.put("picky", &named("second"));
@@ -126,6 +131,17 @@ async fn a_bad_file_leaves_the_old_module_in_force_and_says_why() {
     }
     fs::remove_file(modules.file("swapped")).unwrap();
     reaches(&scene, "waypost_module_loads_total", &refused, 5.0).await;
+    let folder = modules.folder().display();
+    assert!(logged(
+        &scene,
+        &["the old module stays in force", &format!("no file swapped.wasm in the folder {folder}")]
+    ));
+    // Nor is what is no file: a pipe must not keep whoever looks.
+    fs::create_dir(modules.file("swapped")).unwrap();
+    says(&scene, "it is a folder, and no file").await;
+    fs::remove_dir(modules.file("swapped")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, modules.file("swapped"), rustix::fs::Mode::RUSR).unwrap();
+    says(&scene, "it is a pipe or a device, and no file").await;
     answers(&scene, "first").await;
     modules.put("swapped", &good);
     answers(&scene, "second").await;

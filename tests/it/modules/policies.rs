@@ -6,7 +6,7 @@ use super::{Modules, call, kit::policy, logged, pairs, reaches};
 use crate::harness::{Backend, Client, Scene, eventually, scene::key};
 
 /// Picks by the first byte of the configuration.
-fn picks(more: &str, body: &str) -> Vec<u8> {
+pub(super) fn picks(more: &str, body: &str) -> Vec<u8> {
     policy(&format!("{more} (func (export \"waypost_pick\") (param i32 i64 i64 i32) (result i32) {body})"))
 }
 
@@ -15,7 +15,7 @@ const LAST: &str = "(i32.sub (global.get $count) (i32.const 1))";
 const COUNT: &str = "(global $count (mut i32) (i32.const 0))
     (func (export \"waypost_endpoints\") (param i32 i32 i32) (global.set $count (i32.load (local.get 1))))";
 
-async fn counts(client: &Client, count: usize) -> BTreeMap<String, usize> {
+pub(super) async fn counts(client: &Client, count: usize) -> BTreeMap<String, usize> {
     let mut by = BTreeMap::new();
     for _ in 0..count {
         let reply = client.unary("greeter").await.unwrap();
@@ -26,7 +26,7 @@ async fn counts(client: &Client, count: usize) -> BTreeMap<String, usize> {
 }
 
 /// Waits until a policy picks: its instance is made when its service is called first.
-async fn picked_by(scene: &Scene, instance: &str) {
+pub(super) async fn picked_by(scene: &Scene, instance: &str) {
     let client = scene.client().await;
     eventually(instance, || async {
         let now = counts(&client, 6).await;
@@ -172,6 +172,43 @@ async fn a_policy_hears_results_ticks_and_asks_services() {
     .await;
     reaches(&scene, "waypost_guest_ticks_total", &["busy"], 5.0).await;
     reaches(&scene, "waypost_guest_answers_total", &["busy"], 3.0).await;
+    assert_eq!(scene.waypost.metric("waypost_module_failures_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn calls_of_modules_share_connections_over_both_protocols_and_on_both_threads() {
+    let (backend, judge, web) = (Backend::h2c("a").await, Backend::h2c("judge").await, Backend::http1("web").await);
+    let ask = |service: &str| {
+        format!(
+            "(drop (call $http_call @\"{service}\" @\"{}\" (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+               (i32.const 2000) (i32.const 8)))",
+            pairs(&[(":method", "GET"), (":path", "/")])
+        )
+    };
+    let (judged, fetched) = (ask("judge"), ask("web"));
+    let text = format!(
+        "(func (export \"proxy_abi_version_0_2_1\"))
+         (func (export \"proxy_on_vm_start\") (param i32 i32) (result i32)
+           (drop (call $tick_every (i32.const 20))) (i32.const 1))
+         (func (export \"proxy_on_tick\") (param i32) {judged} {fetched})
+         (func (export \"proxy_on_http_call_response\") (param i32 i32 i32 i32 i32)
+           (if (local.get 2) (then (call $count @\"answers\"))))"
+    );
+    let judges = format!("{text} (func (export \"waypost_health\") (param i32 i32 i32) (result i32) (i32.const 0))");
+    let modules = Modules::new(&[("picking", picks(&text, "(i32.const 0)")), ("judging", policy(&judges))]);
+    let more = "proxy: {workers: 1}\nservices: {named: {greeter: {balance: picking, health: {policy: judging}}}}\n";
+    let scene = modules.scene(&[&backend], more).await;
+    for service in [&judge, &web] {
+        scene.etcd.put(&key(&service.name, service), &service.url()).await;
+    }
+    scene.knows(3).await;
+    call(&scene.client().await, &[]).await;
+    for module in ["picking", "judging"] {
+        reaches(&scene, "waypost_guest_answers_total", &[module], 60.0).await;
+    }
+    // A connection for each thread, and one to find out what is spoken; over HTTP/1.1 a few where an answer was late.
+    let (judge, web) = (judge.seen.connections(), web.seen.connections());
+    assert!(judge <= 4 && web <= 12, "{judge} and {web} connections");
     assert_eq!(scene.waypost.metric("waypost_module_failures_total", &[]).await, 0.0);
 }
 

@@ -1,0 +1,48 @@
+//! The file of a module, as it is looked at again and again.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::wasm::module::{LARGEST, LoadError};
+
+/// What tells one state of a file from another. What is there in its place is something too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    modified: (i64, i64),
+    size: u64,
+    inode: u64,
+}
+
+pub(super) fn look(file: &Path) -> Option<Look> {
+    let found = std::fs::metadata(file).ok()?;
+    Some(Look { modified: (found.mtime(), found.mtime_nsec()), size: found.size(), inode: found.ino() })
+}
+
+/// Reads a module's file. Never waits, whatever stands in its place: a pipe would keep us for ever.
+pub(in crate::wasm) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let error = |why: String| LoadError::Read { path: path.display().to_string(), why };
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(|why| match why.kind() {
+        ErrorKind::NotFound => {
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            LoadError::Missing { file, folder: whole.parent().unwrap_or(path).to_owned() }
+        }
+        _ => error(why.to_string()),
+    })?;
+    let found = file.metadata().map_err(|e| error(e.to_string()))?;
+    if !found.is_file() {
+        let what = if found.is_dir() { "a folder" } else { "a pipe or a device" };
+        return Err(error(format!("it is {what}, and no file")));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| error(e.to_string()))?;
+    match bytes.len() as u64 {
+        size if size > LARGEST => Err(LoadError::TooLarge(found.len().max(size))),
+        _ => Ok(bytes),
+    }
+}
