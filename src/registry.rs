@@ -15,6 +15,7 @@ mod election;
 mod error;
 mod follow;
 pub mod format;
+mod holder;
 mod instance;
 mod keeper;
 mod lease;

@@ -290,7 +290,7 @@ pub(super) fn locks(view: &Locks, query: &Query) -> Page {
         title: "Locks and elections".to_owned(),
         here: "/locks",
         before: vec![Piece::new("head", &LocksHead { view })],
-        table: Some(Table::new("Locks", "name, owner:payments, state:blocked", query, &[("Queue", "name")])),
+        table: Some(Table::new("Locks", "name, who:worker-1, state:blocked", query, &[("Queue", "name")])),
         rows: view.locks.rows.iter().map(|row| Piece::new(row.id(), &QueueLine { row })).collect(),
         after: vec![more(&view.locks, query), Piece::new("acts", &Acts { are: &view.acts })],
         ..Page::default()

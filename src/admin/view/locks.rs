@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::attention::link;
 use super::filter::{Rank, Row};
 use super::{Facts, Query, Rows};
 use crate::admin::locks::{Prefix, Since};
 use crate::admin::show::{LeaseId, Seconds, anchor};
 use crate::admin::ttl::Ttl;
 use crate::registry::clip;
-use crate::registry::queue::{self, Kind, Layout};
+use crate::registry::queue::{self, Kind};
 
 /// Waiters that are shown of one queue.
 const WAITERS: usize = 50;
@@ -58,6 +59,8 @@ pub(in crate::admin) struct Contender {
     pub(in crate::admin) token: i64,
     /// The revision of its key, which guards actions.
     pub(in crate::admin) revision: i64,
+    /// Who it is: how it calls itself, what it proposed, or the id of the instance on its lease.
+    pub(in crate::admin) name: Option<String>,
     /// What it proposed.
     pub(in crate::admin) value: Option<String>,
     /// Since when it is in the queue.
@@ -66,7 +69,20 @@ pub(in crate::admin) struct Contender {
     pub(in crate::admin) at_least: bool,
     /// The registration or proposal that hangs on the same lease.
     pub(in crate::admin) owner: Option<String>,
+    /// Where the owner is to be seen.
+    #[serde(skip)]
+    pub(in crate::admin) link: Option<String>,
     pub(in crate::admin) ttl: Option<Ttl>,
+}
+
+/// What else hangs on a lease, and so names the process behind it.
+#[derive(Debug, Clone)]
+pub(in crate::admin) struct Owner {
+    /// The registration or proposal, in words.
+    pub(in crate::admin) text: String,
+    /// The instance's id, if it is one.
+    id: Option<String>,
+    link: Option<String>,
 }
 
 impl Queue {
@@ -88,8 +104,13 @@ impl Contender {
         clip(&self.key)
     }
 
-    pub(in crate::admin) fn proposed(&self) -> Option<String> {
-        self.value.as_deref().map(clip)
+    pub(in crate::admin) fn shown_name(&self) -> Option<String> {
+        self.name.as_deref().map(clip)
+    }
+
+    /// In a few words, for where there is no room for more: its name, or else its key.
+    pub(in crate::admin) fn who(&self) -> String {
+        clip(self.name.as_ref().unwrap_or(&self.key))
     }
 
     pub(in crate::admin) fn owned_by(&self) -> Option<String> {
@@ -103,6 +124,7 @@ impl Row for Queue {
         field("kind", self.kind);
         for contender in std::iter::once(&self.holder).chain(&self.waiters) {
             field("key", &contender.key);
+            field("who", contender.name.as_deref().unwrap_or_default());
             field("owner", contender.owner.as_deref().unwrap_or_default());
             field("value", contender.value.as_deref().unwrap_or_default());
         }
@@ -118,14 +140,17 @@ impl Row for Queue {
 }
 
 /// Which registration or proposal hangs on each lease: that names the process behind it.
-pub(in crate::admin) fn owners(facts: &Facts<'_>) -> BTreeMap<i64, String> {
+pub(in crate::admin) fn owners(facts: &Facts<'_>) -> BTreeMap<i64, Owner> {
     let endpoints = facts.services.iter().flat_map(|(name, endpoints)| endpoints.iter().map(move |e| (name, e)));
-    let registered =
-        endpoints.filter(|(_, e)| e.lease != 0).map(|(name, e)| (e.lease, format!("{name} at {}", e.label)));
-    let proposals =
-        facts.queues.iter().filter(|queue| queue.kind == Kind::Election).flat_map(|queue| &queue.contenders);
-    let proposed = proposals.filter(|c| c.lease != 0 && !c.value.is_empty());
-    let proposed = proposed.map(|c| (c.lease, String::from_utf8_lossy(&c.value).into_owned()));
+    let registered = endpoints.filter(|(_, e)| e.lease != 0).map(|(name, e)| {
+        let text = format!("{name} at {}", e.label);
+        (e.lease, Owner { text, id: Some(e.instance.id.clone()), link: Some(link(name)) })
+    });
+    let elections = facts.queues.iter().filter(|queue| queue.kind == Kind::Election);
+    let proposals = elections.flat_map(|queue| queue.contenders.iter().map(move |c| (c.lease, queue.proposal(c))));
+    let proposed = proposals
+        .filter(|(lease, _)| *lease != 0)
+        .filter_map(|(lease, text)| Some((lease, Owner { text: text?, id: None, link: None })));
     // Who is registered says more than what was proposed, and comes last so that it stays.
     proposed.chain(registered).collect()
 }
@@ -138,18 +163,21 @@ pub(in crate::admin) fn locks(
     query: &Query,
 ) -> Locks {
     let owners = owners(facts);
-    let contender = |contender: &queue::Contender, layout| {
+    let contender = |queue: &queue::Queue, contender: &queue::Contender| {
         let since = since.get(&contender.key);
-        let is_text = layout != Layout::Python && !contender.value.is_empty();
+        let value = queue.proposal(contender);
+        let owner = owners.get(&contender.lease).filter(|owner| value.as_ref() != Some(&owner.text));
         Contender {
+            name: contender.name().or_else(|| value.clone()).or_else(|| owner?.id.clone()),
             key: String::from_utf8_lossy(&contender.key).into_owned(),
             lease: (contender.lease != 0).then_some(LeaseId(contender.lease)),
             token: contender.token,
             revision: contender.revision,
-            value: is_text.then(|| String::from_utf8_lossy(&contender.value).into_owned()),
+            value,
             age: since.map(|(since, _)| facts.now.saturating_duration_since(*since).into()),
             at_least: since.is_none_or(|(_, exact)| !exact),
-            owner: owners.get(&contender.lease).cloned(),
+            owner: owner.map(|owner| owner.text.clone()),
+            link: owner.and_then(|owner| owner.link.clone()),
             ttl: None,
         }
     };
@@ -158,8 +186,8 @@ pub(in crate::admin) fn locks(
         name: queue.name.clone(),
         kind: if queue.kind == Kind::Lock { "lock" } else { "election" },
         layout: queue.layout.words(),
-        holder: contender(&queue.contenders[0], queue.layout),
-        waiters: queue.contenders[1..].iter().take(WAITERS).map(|c| contender(c, queue.layout)).collect(),
+        holder: contender(queue, &queue.contenders[0]),
+        waiters: queue.contenders[1..].iter().take(WAITERS).map(|c| contender(queue, c)).collect(),
         waiting: queue.contenders.len() - 1,
         blocked_by: queue.blocked_by.clone(),
     };

@@ -241,6 +241,7 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
         let lock = &view.locks.rows[0];
         assert_eq!((&*lock.name, lock.waiting, lock.holder.token), ("/locks/<i>", 1, 7));
         assert_eq!(lock.holder.owner.as_deref(), Some("<b>pay at 10.0.0.1:80"));
+        assert_eq!((lock.holder.who(), lock.waiters[0].who()), ("i1".to_owned(), "/locks/<i>/bb".to_owned()));
         assert_eq!(lock.blocked_by.as_deref(), Some("/locks/<i>/deep"));
         let page = html(&crate::admin::page::locks(&view, &Query::default()));
         for part in
@@ -249,6 +250,7 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
         assert!(!page.contains("<i>/") && !page.contains("<b>pay"), "{page}");
+        assert!(page.contains("<b class=\"who\">i1</b> of <a href=\"/service?name=%3Cb%3Epay\">"), "{page}");
 
         let blocked = &attention::attention(facts)[0];
         assert_eq!(blocked.text, "nobody holds /locks/<i>: it waits for /locks/<i>/deep, whose name lies within it");
@@ -259,6 +261,26 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
         assert_eq!(keys, ["<b>pay at 10.0.0.1:80", "/locks/<i>/aa", "/other/<b>"]);
         let page = html(&crate::admin::page::leases(&view, &Query::default()));
         assert!(page.contains("<small>170</small>") && !page.contains("<b>pay"), "{page}");
+    });
+}
+
+#[test]
+fn a_lock_s_holder_is_who_it_says_it_is() {
+    let mut keys = [kv("/locks/a/aa", 0xaa, 7), kv("/locks/a/bb", 0xbb, 9), kv("/locks/boss/cc", 0xcc, 5)];
+    keys[0].value = b"{\"holder\":\"<worker-1>\"}".to_vec();
+    keys[2].value = b"host-7".to_vec();
+    with(&table(&[]), &keys, |facts| {
+        let query = Query { q: "who:<worker-1".to_owned(), ..Query::default() };
+        let view = locks::locks(facts, Vec::new(), &BTreeMap::new(), ttl, &query);
+        let lock = &view.locks.rows[0];
+        assert_eq!((view.locks.matching, lock.kind, lock.holder.name.as_deref()), (1, "lock", Some("<worker-1>")));
+        assert_eq!((&lock.holder.value, &lock.waiters[0].name), (&None, &None));
+        let page = html(&crate::admin::page::locks(&view, &Query::default()));
+        assert!(page.contains("<b class=\"who\">&#60;worker-1&#62;</b>"), "{page}");
+
+        let view = locks::locks(facts, Vec::new(), &BTreeMap::new(), ttl, &Query::default());
+        let boss = &view.locks.rows[1].holder;
+        assert_eq!((boss.who(), &boss.owner), ("host-7".to_owned(), &None));
     });
 }
 
