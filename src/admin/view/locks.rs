@@ -1,10 +1,11 @@
 //! Locks and elections: each a queue, who holds at its head.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::attention::link;
+use super::attention::{self, encode};
 use super::filter::{Rank, Row};
 use super::{Facts, Query, Rows};
 use crate::admin::locks::{Prefix, Since};
@@ -139,12 +140,17 @@ impl Row for Queue {
     }
 }
 
+/// The address of the page that has this lock.
+pub(in crate::admin) fn link(name: &str) -> String {
+    format!("/locks?q={}", encode(name))
+}
+
 /// Which registration or proposal hangs on each lease: that names the process behind it.
 pub(in crate::admin) fn owners(facts: &Facts<'_>) -> BTreeMap<i64, Owner> {
     let endpoints = facts.services.iter().flat_map(|(name, endpoints)| endpoints.iter().map(move |e| (name, e)));
     let registered = endpoints.filter(|(_, e)| e.lease != 0).map(|(name, e)| {
         let text = format!("{name} at {}", e.label);
-        (e.lease, Owner { text, id: Some(e.instance.id.clone()), link: Some(link(name)) })
+        (e.lease, Owner { text, id: Some(e.instance.id.clone()), link: Some(attention::link(name)) })
     });
     let elections = facts.queues.iter().filter(|queue| queue.kind == Kind::Election);
     let proposals = elections.flat_map(|queue| queue.contenders.iter().map(move |c| (c.lease, queue.proposal(c))));
@@ -155,6 +161,52 @@ pub(in crate::admin) fn owners(facts: &Facts<'_>) -> BTreeMap<i64, Owner> {
     proposed.chain(registered).collect()
 }
 
+/// Somebody in a queue, without what only etcd knows.
+fn contender(
+    queue: &queue::Queue,
+    contender: &queue::Contender,
+    owners: &BTreeMap<i64, Owner>,
+    age: Option<(Seconds, bool)>,
+) -> Contender {
+    let value = queue.proposal(contender);
+    let owner = owners.get(&contender.lease).filter(|owner| value.as_ref() != Some(&owner.text));
+    Contender {
+        name: contender.name().or_else(|| value.clone()).or_else(|| owner?.id.clone()),
+        key: String::from_utf8_lossy(&contender.key).into_owned(),
+        lease: (contender.lease != 0).then_some(LeaseId(contender.lease)),
+        token: contender.token,
+        revision: contender.revision,
+        value,
+        age: age.map(|(age, _)| age),
+        at_least: age.is_none_or(|(_, exact)| !exact),
+        owner: owner.map(|owner| owner.text.clone()),
+        link: owner.and_then(|owner| owner.link.clone()),
+        ttl: None,
+    }
+}
+
+fn view(facts: &Facts<'_>, queue: &queue::Queue, contender: impl Fn(&queue::Contender) -> Contender) -> Queue {
+    Queue {
+        acts: facts.in_force.operator.is_some(),
+        name: queue.name.clone(),
+        kind: if queue.kind == Kind::Lock { "lock" } else { "election" },
+        layout: queue.layout.words(),
+        holder: contender(&queue.contenders[0]),
+        waiters: queue.contenders[1..].iter().take(WAITERS).map(contender).collect(),
+        waiting: queue.contenders.len() - 1,
+        blocked_by: queue.blocked_by.clone(),
+    }
+}
+
+/// The locks that most wait for, so many of them, without ages.
+pub(in crate::admin) fn top(facts: &Facts<'_>, count: usize) -> Vec<Queue> {
+    let owners = owners(facts);
+    let mut queues: Vec<_> = facts.queues.iter().collect();
+    queues.sort_by_key(|queue| Reverse(queue.contenders.len()));
+    queues.truncate(count);
+    queues.into_iter().map(|queue| view(facts, queue, |c| contender(queue, c, &owners, None))).collect()
+}
+
 pub(in crate::admin) fn locks(
     facts: &Facts<'_>,
     prefixes: Vec<(String, Prefix)>,
@@ -163,34 +215,11 @@ pub(in crate::admin) fn locks(
     query: &Query,
 ) -> Locks {
     let owners = owners(facts);
-    let contender = |queue: &queue::Queue, contender: &queue::Contender| {
-        let since = since.get(&contender.key);
-        let value = queue.proposal(contender);
-        let owner = owners.get(&contender.lease).filter(|owner| value.as_ref() != Some(&owner.text));
-        Contender {
-            name: contender.name().or_else(|| value.clone()).or_else(|| owner?.id.clone()),
-            key: String::from_utf8_lossy(&contender.key).into_owned(),
-            lease: (contender.lease != 0).then_some(LeaseId(contender.lease)),
-            token: contender.token,
-            revision: contender.revision,
-            value,
-            age: since.map(|(since, _)| facts.now.saturating_duration_since(*since).into()),
-            at_least: since.is_none_or(|(_, exact)| !exact),
-            owner: owner.map(|owner| owner.text.clone()),
-            link: owner.and_then(|owner| owner.link.clone()),
-            ttl: None,
-        }
+    let age = |key: &Vec<u8>| {
+        let (since, exact) = since.get(key)?;
+        Some((facts.now.saturating_duration_since(*since).into(), *exact))
     };
-    let view = |queue: &queue::Queue| Queue {
-        acts: facts.in_force.operator.is_some(),
-        name: queue.name.clone(),
-        kind: if queue.kind == Kind::Lock { "lock" } else { "election" },
-        layout: queue.layout.words(),
-        holder: contender(queue, &queue.contenders[0]),
-        waiters: queue.contenders[1..].iter().take(WAITERS).map(|c| contender(queue, c)).collect(),
-        waiting: queue.contenders.len() - 1,
-        blocked_by: queue.blocked_by.clone(),
-    };
+    let view = |queue| view(facts, queue, |c| contender(queue, c, &owners, age(&c.key)));
     let mut locks = Rows::new(facts.queues.iter().map(view).collect(), query);
     // Asked for what is shown only.
     for queue in &mut locks.rows {

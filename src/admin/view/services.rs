@@ -100,8 +100,16 @@ pub(in crate::admin) fn row<'a>(facts: &'a Facts<'_>, name: &'a str) -> ServiceR
     let count = |state| health.map_or(0, |h| h.endpoints.iter().filter(|e| e.state == state).count());
     // What was registered this moment has not been judged yet, and gets calls.
     let judged = health.map_or(0, |health| health.endpoints.len());
-    let healthy = (count(State::Healthy) + all.saturating_sub(judged)).min(all);
-    let unreachable = endpoints.map_or(0, |e| e.iter().filter(|e| e.state.is_unreachable()).count());
+    let unreachable: Vec<_> =
+        endpoints.into_iter().flat_map(|e| e.iter()).filter(|e| e.state.is_unreachable()).collect();
+    let out = |label: &str| {
+        let judged = health.map(|health| &*health.endpoints).unwrap_or_default();
+        let at = judged.binary_search_by(|health| (*health.endpoint).cmp(label));
+        at.is_ok_and(|at| judged[at].state != State::Healthy)
+    };
+    let only_unreachable = unreachable.iter().filter(|endpoint| !out(&endpoint.label)).count();
+    let healthy = (count(State::Healthy) + all.saturating_sub(judged)).min(all).saturating_sub(only_unreachable);
+    let unreachable = unreachable.len();
     let panic = health.is_some_and(|health| health.panic);
     let (level, state) = match () {
         () if all == 0 => (Level::Care, "empty".to_owned()),

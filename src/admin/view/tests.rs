@@ -285,6 +285,37 @@ fn a_lock_s_holder_is_who_it_says_it_is() {
 }
 
 #[test]
+fn the_first_page_has_the_services_and_locks_that_matter_most() {
+    let names: Vec<_> = (0..9).map(|n| format!("s{n}")).collect();
+    let services: Vec<(&str, &[u32])> = names.iter().map(|name| (name.as_str(), &[1, 1][..])).collect();
+    let table = table(&services);
+    table.slot("s7").unwrap().endpoints()[0].state.mark_unreachable();
+    let mut keys = vec![kv("/locks/a/aa", 0xaa, 7), kv("/locks/b/bb", 0xbb, 8), kv("/locks/b/cc", 0xcc, 9)];
+    keys.push(kv("/locks/a/deep/dd", 0xdd, 5));
+    keys[1].value = b"{\"holder\":\"<worker-1>\"}".to_vec();
+    with(&table, &keys, |facts| {
+        let view = overview::overview(facts, Vec::new(), Vec::new(), Vec::new());
+        assert_eq!((view.services, view.top_services.len(), view.top_services[0].name), (9, 6, "s7"));
+        let locks: Vec<_> = view.top_locks.iter().map(|lock| (&*lock.name, lock.holder.as_deref())).collect();
+        assert_eq!(
+            locks,
+            [("/locks/b", Some("<worker-1>")), ("/locks/a", None), ("/locks/a/deep", Some("/locks/a/deep/dd"))]
+        );
+        assert_eq!(view.top_locks[0].waiters, ["/locks/b/cc"]);
+        let page = html(&crate::admin::page::overview(&view));
+        for part in [
+            "<td class=\"n\">1/2</td>",
+            "/service?name=s7",
+            "&#60;worker-1&#62;",
+            "/locks?q=%2Flocks%2Fb",
+            "All services",
+        ] {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
+    });
+}
+
+#[test]
 fn events_are_newest_first_and_text() {
     let log = crate::admin::log::Log::default();
     log.add(crate::admin::log::Kind::Action, "<b>", "drained \u{202e}<script>".to_owned());
