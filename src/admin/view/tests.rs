@@ -172,6 +172,7 @@ fn attention_has_the_worst_first_with_since_when_and_what_to_do() {
         ]),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: Vec::new(),
+        unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
     };
@@ -218,6 +219,7 @@ fn with<T>(table: &Table, keys: &[crate::etcd::KeyValue], look: impl FnOnce(&Fac
         health: BTreeMap::new(),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: crate::registry::queue::queues(keys),
+        unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
     })
@@ -347,6 +349,7 @@ fn the_way_of_a_request_is_told_with_its_reasons() {
             health: BTreeMap::new(),
             in_force: Arc::new(in_force),
             queues: Vec::new(),
+            unreadable_orders: Vec::new(),
             modules: Vec::new(),
             history: &history,
             ..*facts
