@@ -33,7 +33,13 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
         let (sources, judging) = sources(Table::new(), &registry);
-        let state = State { registry, readiness: Box::new(readiness), sources, token_file: Some(token_file()) };
+        let state = State {
+            registry,
+            readiness: Box::new(readiness),
+            sources,
+            names: Vec::new(),
+            token_file: Some(token_file()),
+        };
         let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
         Server { address, end, served, _judging: judging }
     }

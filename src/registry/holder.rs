@@ -27,7 +27,7 @@ pub(super) fn own() -> String {
 }
 
 /// The machine's name, if it says one.
-fn host() -> Option<&'static str> {
+pub(crate) fn host() -> Option<&'static str> {
     static HOST: LazyLock<Option<String>> = LazyLock::new(|| {
         let name = fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME")).ok()?;
         Some(name.trim().to_owned()).filter(|name| !name.is_empty() && name != "(none)")
