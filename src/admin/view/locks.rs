@@ -62,6 +62,9 @@ pub(in crate::admin) struct Contender {
     pub(in crate::admin) revision: i64,
     /// Who it is: how it calls itself, what it proposed, or the id of the instance on its lease.
     pub(in crate::admin) name: Option<String>,
+    /// Its key is text, so that a form can name it.
+    #[serde(skip)]
+    pub(in crate::admin) is_text: bool,
     /// What it proposed.
     pub(in crate::admin) value: Option<String>,
     /// Since when it is in the queue.
@@ -173,6 +176,7 @@ fn contender(
     Contender {
         name: contender.name().or_else(|| value.clone()).or_else(|| owner?.id.clone()),
         key: String::from_utf8_lossy(&contender.key).into_owned(),
+        is_text: std::str::from_utf8(&contender.key).is_ok(),
         lease: (contender.lease != 0).then_some(LeaseId(contender.lease)),
         token: contender.token,
         revision: contender.revision,

@@ -287,6 +287,31 @@ fn a_lock_s_holder_is_who_it_says_it_is() {
 }
 
 #[test]
+fn a_lock_whose_key_is_no_text_has_no_button_and_the_reason() {
+    let mut keys = [kv("/locks/a/aa", 0xaa, 7), kv("/locks/b?/bb", 0xbb, 8)];
+    keys[1].key[8] = 0xff;
+    with(&table(&[]), &keys, |facts| {
+        let operator =
+            crate::etcd::Client::new("operator", crate::etcd::Config::default(), crate::etcd::Metrics::default());
+        let facts = Facts {
+            in_force: Arc::new(InForce { operator: Some(operator), ..crate::admin::tests::in_force() }),
+            services: Vec::new(),
+            prefixes: Vec::new(),
+            health: BTreeMap::new(),
+            queues: facts.queues.clone(),
+            unreadable_orders: Vec::new(),
+            modules: Vec::new(),
+            ..*facts
+        };
+        let view = locks::locks(&facts, Vec::new(), &BTreeMap::new(), ttl, &Query::default());
+        let rows: Vec<_> = crate::admin::page::locks(&view, &Query::default()).rows;
+        let has = |row: usize, text| rows[row].html.contains(text);
+        assert!(has(0, "do=release") && !has(0, "not UTF-8"), "{}", rows[0].html);
+        assert!(!has(1, "do=release") && has(1, "its key is not UTF-8"), "{}", rows[1].html);
+    });
+}
+
+#[test]
 fn the_first_page_has_the_services_and_locks_that_matter_most() {
     let names: Vec<_> = (0..9).map(|n| format!("s{n}")).collect();
     let services: Vec<(&str, &[u32])> = names.iter().map(|name| (name.as_str(), &[1, 1][..])).collect();
