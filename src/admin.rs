@@ -89,7 +89,7 @@ impl Config {
         });
         let names = section.strings("names", &[]);
         if let Some(wrong) = names.iter().find(|name| !host::is_name(name)) {
-            section.error("names", &format!("`{wrong}` is not the name of a host, as waypost.example"));
+            section.error("names", format!("`{wrong}` is not the name of a host, as waypost.example"));
         }
         Config { listen, names, lock_prefixes, lock_client, token_file: section.optional("token_file") }
     }
