@@ -5,6 +5,7 @@ mod actions;
 mod api;
 mod assets;
 mod dashboard;
+mod errors;
 mod health;
 mod history;
 mod host;
@@ -58,6 +59,8 @@ pub struct Config {
     /// `listen`: address and port, default `127.0.0.1:8401`. On a loopback address, only requests for a local name are
     /// answered; on any other, everybody who reaches the port reads the metrics, and the dashboard needs the token.
     pub listen: SocketAddr,
+    /// `names`: names under which the server is reached, beside addresses, `localhost` and the machine's own.
+    pub names: Vec<String>,
     /// `locks.prefixes`: below which keys locks and elections are looked for, default `/locks/`.
     pub lock_prefixes: Vec<String>,
     /// `locks.client`: the etcd client that is asked for them, default `default`.
@@ -84,7 +87,11 @@ impl Config {
             }
             (prefixes, section.string("client", etcd::DEFAULT_CLIENT))
         });
-        Config { listen, lock_prefixes, lock_client, token_file: section.optional("token_file") }
+        let names = section.strings("names", &[]);
+        if let Some(wrong) = names.iter().find(|name| !host::is_name(name)) {
+            section.error("names", format!("`{wrong}` is not the name of a host, as waypost.example"));
+        }
+        Config { listen, names, lock_prefixes, lock_client, token_file: section.optional("token_file") }
     }
 }
 
@@ -96,6 +103,8 @@ pub struct State {
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     /// What the dashboard shows.
     pub sources: Sources,
+    /// The names under which the server is reached, beside its own.
+    pub names: Vec<String>,
     /// The file that the token for actions is in.
     pub token_file: Option<String>,
 }
@@ -175,7 +184,7 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
 }
 
 fn router(
-    State { registry, readiness, sources, token_file }: State,
+    State { registry, readiness, sources, names, token_file }: State,
     local: SocketAddr,
     ended: watch::Receiver<()>,
 ) -> Router {
@@ -200,7 +209,8 @@ fn router(
         .route("/readyz", get(ready))
         .route("/health", get(health::page).post(health::order))
         .with_state(running);
-    security::guarded(router, local, sessions)
+    let names = host::Names::new(local, &names, crate::registry::host());
+    security::guarded(router, local, names, sessions)
 }
 
 /// The page is valid in both formats; who does not ask for OpenMetrics gets it under the older name, as does a browser.

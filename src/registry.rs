@@ -15,6 +15,7 @@ mod election;
 mod error;
 mod follow;
 pub mod format;
+mod holder;
 mod instance;
 mod keeper;
 mod lease;
@@ -33,6 +34,8 @@ pub use config::{Config, Retry};
 pub use election::{Elections, Leader, Leadership};
 pub use error::{Error, Loss};
 pub(crate) use follow::{Heard, follow};
+#[cfg(feature = "admin")]
+pub(crate) use holder::host;
 pub use instance::{Address, AddressError, Instance, Protocol};
 pub use keeper::Status;
 pub use lease::{KeptLease, Leases};

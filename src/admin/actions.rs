@@ -15,11 +15,12 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use self::act::Act;
+use super::Running;
+use super::dashboard::Dashboard;
 use super::log::Kind;
 use super::page::{document, render};
 use super::show::Seconds;
 use super::view::attention::{encode, link};
-use super::{Running, orders};
 use crate::etcd::Client;
 use crate::health::Order;
 use crate::registry::clip;
@@ -49,6 +50,9 @@ pub(super) struct Wish {
     hash: String,
     #[serde(default)]
     revision: i64,
+    /// The revision of the order that stands, which the form carries.
+    #[serde(default)]
+    order: Option<i64>,
     #[serde(default)]
     minutes: Option<u64>,
     #[serde(default)]
@@ -70,6 +74,7 @@ struct Preview<'a> {
     what: String,
     undo: &'a str,
     keys: Vec<String>,
+    standing: Option<String>,
     times: &'a [(u64, Seconds)],
     weighs: bool,
     mark: &'a str,
@@ -182,6 +187,7 @@ pub(super) async fn preview(
         keys: keys.iter().map(|key| clip(key)).collect(),
         times: if wish.act.lasts() { &times } else { &[] },
         weighs: wish.act == Act::Weight,
+        standing: running.dashboard.orders.standing(&wish.service, &wish.endpoint).1,
         wish: &wish,
         mark: &mark,
     });
@@ -246,7 +252,15 @@ async fn look(running: &Running, wish: &mut Wish) -> Result<Vec<String>, Refusal
             let endpoints = slot.map(|slot| slot.endpoints()).unwrap_or_default();
             let endpoint = endpoints.iter().find(|endpoint| *endpoint.label == *wish.endpoint);
             match endpoint {
-                Some(endpoint) if endpoint.revision == wish.revision => Ok(vec![wish.endpoint.clone()]),
+                Some(endpoint) if endpoint.revision == wish.revision => {
+                    let stands = running.dashboard.orders.standing(&wish.service, &wish.endpoint).0;
+                    match wish.order.replace(stands) {
+                        Some(shown) if shown != stands => {
+                            Err(Refusal::changed(&format!("The order for {}", clip(&wish.endpoint))))
+                        }
+                        _ => Ok(vec![wish.endpoint.clone()]),
+                    }
+                }
                 Some(_) => Err(Refusal::changed(&format!("The registration of {}", clip(&wish.endpoint)))),
                 None => Err(Refusal::changed(&format!("{} has left: its registration", clip(&wish.endpoint)))),
             }
@@ -312,7 +326,9 @@ async fn act_on(running: &Running, wish: &mut Wish) -> Result<String, Refusal> {
                 _ => Some((Order::ForceUnhealthy, wish.time()?)),
             };
             let (service, endpoint) = (&*wish.service, &*wish.endpoint);
-            let reach = orders::give(&running.dashboard.sources.health, &operator, service, endpoint, order);
+            let place_of = wish.order.unwrap_or_default();
+            let Dashboard { orders, sources, .. } = &*running.dashboard;
+            let reach = orders.give(&sources.health, &operator, (service, endpoint), order, place_of);
             let reach = reach.await.map_err(|why| Refusal(StatusCode::CONFLICT, why))?;
             let time = order.map(|(_, time)| format!(" for {}", Seconds::from(time))).unwrap_or_default();
             let weight =

@@ -14,7 +14,7 @@ use super::history::{self, Calls, History};
 use super::locks::{HandOver, Locks};
 use super::log::{Kind, Log};
 use super::members::Members;
-use super::orders;
+use super::orders::Orders;
 use super::page::{self, Page, Piece};
 use super::show::Seconds;
 use super::ttl::Ttls;
@@ -74,6 +74,7 @@ pub(super) struct Dashboard {
     pub(super) locks: Arc<Locks>,
     ttls: Arc<Ttls>,
     pub(super) log: Arc<Log>,
+    pub(super) orders: Arc<Orders>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -116,18 +117,21 @@ impl InForce {
 impl Dashboard {
     pub(super) fn start(sources: Sources) -> Arc<Self> {
         let locks = Arc::new(Locks::new(&sources.lock_prefixes));
-        let (ttls, log) = (Arc::<Ttls>::default(), Arc::<Log>::default());
+        let (ttls, log, orders) = (Arc::<Ttls>::default(), Arc::<Log>::default(), Arc::<Orders>::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(log.clone().follow(sources.table.clone()));
         tasks.spawn(ttls.clone().run(sources.in_force.clone()));
-        tasks.spawn(orders::follow(sources.health.clone(), sources.in_force.clone()));
+        let told = log.clone();
+        let tell = move |service: &str, text| told.add(Kind::Action, service, text);
+        tasks.spawn(orders.clone().run(sources.health.clone(), sources.in_force.clone(), tell));
         for prefix in &sources.lock_prefixes {
             let log = log.clone();
             let tell = move |HandOver { name, text }| log.add(Kind::Lock, &name, text);
             tasks.spawn(locks.clone().follow(prefix.clone(), sources.in_force.clone(), tell));
         }
         let (history, members) = (Mutex::default(), Members::default());
-        let dashboard = Arc::new(Dashboard { sources, history, members, locks, ttls, log, tasks: Mutex::default() });
+        let dashboard = Dashboard { sources, history, members, locks, ttls, log, orders, tasks: Mutex::default() };
+        let dashboard = Arc::new(dashboard);
         let weak = Arc::downgrade(&dashboard);
         tasks.spawn(async move {
             let mut ticks = interval(history::STEP);
@@ -179,6 +183,7 @@ impl Dashboard {
             health: health.services(),
             in_force: in_force.borrow().clone(),
             queues: self.locks.queues().0,
+            unreadable_orders: self.orders.unreadable(),
             modules: modules.status().iter().map(module).collect(),
             history,
         }

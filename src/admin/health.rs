@@ -8,13 +8,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
 use super::Running;
+use super::orders::LONGEST;
 use crate::config::{self, File, Layers, Section};
 use crate::health::Order;
 
 /// How long an order holds that does not say so.
 const FOR: Duration = Duration::from_mins(10);
-/// The longest that one may hold: what is to stay belongs into the registry.
-const LONGEST: Duration = Duration::from_mins(7 * 24 * 60);
 
 pub(super) async fn page(extract::State(state): extract::State<Arc<Running>>) -> impl IntoResponse {
     state.dashboard.sources.health.text()

@@ -10,6 +10,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::InForce;
 use crate::etcd::{Client, Error, Event, KeyValue, Listing, Response};
+use crate::registry::clip;
 use crate::registry::queue::{self, Queue};
 
 /// Keys that are kept of a prefix; more are passed over, and that is said.
@@ -202,14 +203,20 @@ impl Locks {
 fn hand_overs(before: &[Queue], after: &[Queue]) -> Vec<HandOver> {
     let holder = |queues: &[Queue], name: &str| {
         let queue = queues.iter().find(|queue| queue.name == name)?;
-        Some(queue.contenders.first()?.token)
+        let first = queue.contenders.first()?;
+        let name = first.name().or_else(|| queue.proposal(first));
+        Some((first.token, name.map(|name| clip(&name))))
     };
+    let named = |word: &str, name: Option<String>| name.map(|name| format!(" {word} {name}")).unwrap_or_default();
     let mut told = Vec::new();
     for queue in after {
-        let (was, is) = (holder(before, &queue.name), queue.contenders[0].token);
-        let text = match was {
-            None => format!("taken, with the fencing token {is}"),
-            Some(was) if was != is => format!("handed over: the fencing token was {was} and is {is}"),
+        let Some((is, to)) = holder(after, &queue.name) else { continue };
+        let text = match holder(before, &queue.name) {
+            None => format!("taken{}, with the fencing token {is}", named("by", to)),
+            Some((was, from)) if was != is => {
+                let (from, to) = (named("from", from), named("to", to));
+                format!("handed over{from}{to}: the fencing token was {was} and is {is}")
+            }
             Some(_) => continue,
         };
         told.push(HandOver { name: queue.name.clone(), text });
@@ -263,5 +270,15 @@ mod tests {
         assert_eq!(step(vec![Event::Put(kv(2, 4, 4))]), [""; 0]);
         assert_eq!(step(vec![delete(1, 5)]), ["handed over: the fencing token was 3 and is 4"]);
         assert_eq!(step(vec![delete(2, 6)]), ["released, and nobody waits"]);
+        let named = |lease, name: &str| KeyValue { value: name.into(), ..kv(lease, lease + 10, lease + 10) };
+        assert_eq!(
+            step(vec![
+                Event::Put(named(3, "{\"holder\":\"worker-1\"}")),
+                Event::Put(named(4, "{\"holder\":\"worker-2\"}"))
+            ]),
+            ["taken by worker-1, with the fencing token 13"]
+        );
+        let told = ["handed over from worker-1 to worker-2: the fencing token was 13 and is 14"];
+        assert_eq!(step(vec![delete(3, 20)]), told);
     }
 }

@@ -1,213 +1,327 @@
 //! Orders for endpoints, shared with other proxies through etcd: a key each below our own prefix, on a lease that ends
-//! with the order. What is ordered here holds here at once, also while etcd is away.
+//! with the order. What is ordered while etcd is away holds here at once, and is shared when etcd is back. An order takes
+//! the place of the one that its giver saw, and of no other.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod written;
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
+pub(super) use self::written::{LONGEST, PREFIX};
+use self::written::{Written, key, names};
 use super::InForce;
-use super::view::attention::encode;
-use crate::etcd::{Client, Error, Event, KeyValue};
+use super::show::Seconds;
+use crate::etcd::{Action, Client, Condition, Error, Event, KeyValue, Txn};
 use crate::health::{Health, Order};
+use crate::registry::clip;
 
-/// Below this orders stand: the prefix, the service, the endpoint.
-const PREFIX: &str = "/waypost/orders/";
-/// From one attempt to follow orders to the next, and how long may pass without a sign of life.
+/// From one attempt to follow or to share orders to the next, and how long may pass without a sign of life.
 const AGAIN: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a new order may wait for a member of etcd before it holds here only.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Keys that were acted upon, with their revisions.
-type Known = HashMap<Vec<u8>, i64>;
-
-/// An order as it stands in etcd.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Written {
-    service: String,
-    endpoint: String,
-    order: String,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    weight: Option<u32>,
-    /// When it ends, in milliseconds since 1970.
-    until: u64,
+/// What is known of orders.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    state: Mutex<State>,
+    /// There is something to share.
+    due: Notify,
 }
 
-fn key(service: &str, endpoint: &str) -> String {
-    format!("{PREFIX}{}/{}", encode(service), encode(endpoint))
+#[derive(Debug, Default)]
+struct State {
+    /// As they stand in etcd.
+    known: HashMap<Vec<u8>, Standing>,
+    /// Given while etcd was away, by key.
+    waiting: BTreeMap<String, Waiting>,
 }
 
-fn millis(at: SystemTime) -> u64 {
-    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+#[derive(Debug, Clone)]
+struct Standing {
+    revision: i64,
+    /// The order, or why it cannot be followed.
+    read: Result<Written, String>,
 }
 
-/// The order as it is written; `None` for a value that is none of ours.
-fn write(service: &str, endpoint: &str, order: Order, until: SystemTime) -> Written {
-    let (word, weight) = match order {
-        Order::Weight(weight) => ("weight", Some(weight)),
-        order => (Order::ALL.iter().find(|(_, other)| *other == order).map_or("drain", |(word, _)| word), None),
-    };
-    let (service, endpoint) = (service.to_owned(), endpoint.to_owned());
-    Written { service, endpoint, order: word.to_owned(), weight, until: millis(until) }
+/// An order to be shared, or that one is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Waiting {
+    written: Option<Written>,
+    /// The revision of the order that it takes the place of; 0: there was none.
+    place_of: i64,
 }
 
-impl Written {
-    fn order(&self) -> Option<Order> {
-        match (&*self.order, self.weight) {
-            ("weight", weight) => weight.map(Order::Weight),
-            (word, _) => Order::ALL.iter().find(|(other, _)| *other == word).map(|(_, order)| *order),
+/// What came of sharing.
+enum Shared {
+    /// It stands, at this revision; 0: none stands.
+    Done(i64),
+    /// Something else stands there, or nothing any more.
+    Changed(Option<KeyValue>),
+}
+
+impl Orders {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The revision of the order that stands for an endpoint, 0 if none, and the order in words.
+    pub(super) fn standing(&self, service: &str, endpoint: &str) -> (i64, Option<String>) {
+        let state = self.lock();
+        let Some(standing) = state.known.get(key(service, endpoint).as_bytes()) else { return (0, None) };
+        let left = |written: &Written| Seconds::from(written.left(SystemTime::now()));
+        let words =
+            standing.read.as_ref().ok().map(|written| format!("{}, for {} more", written.words(), left(written)));
+        (standing.revision, words)
+    }
+
+    /// The keys that cannot be read, with why, in their order.
+    pub(super) fn unreadable(&self) -> Vec<(String, String)> {
+        let state = self.lock();
+        let unread = state.known.iter().filter_map(|(key, standing)| Some((key, standing.read.as_ref().err()?)));
+        let mut unread: Vec<_> =
+            unread.map(|(key, why)| (String::from_utf8_lossy(key).into_owned(), why.clone())).collect();
+        unread.sort_unstable();
+        unread
+    }
+
+    /// Orders something for an endpoint in the place of the order of that revision, through etcd for all. While etcd is
+    /// away it holds here, and is shared later. The text says how far it reaches. `Err` says why it is not done.
+    pub(super) async fn give(
+        &self,
+        health: &Health,
+        operator: &Client,
+        (service, endpoint): (&str, &str),
+        order: Option<(Order, Duration)>,
+        place_of: i64,
+    ) -> Result<String, String> {
+        let key = key(service, endpoint);
+        let written = order.map(|(order, time)| Written::new(service, endpoint, order, SystemTime::now() + time));
+        let waiting = Waiting { written, place_of };
+        let reach = match share(&operator.within(AT_ONCE), &key, &waiting).await {
+            Ok(Shared::Done(revision)) => {
+                let mut state = self.lock();
+                state.waiting.remove(&key);
+                state.stands(key.into_bytes(), revision, waiting.written);
+                "in all proxies that follow these orders".to_owned()
+            }
+            Ok(Shared::Changed(_)) => {
+                let what = format!("The order for {}", clip(endpoint));
+                return Err(format!(
+                    "{what} changed since the page was shown, so nothing was done. Look again, then decide."
+                ));
+            }
+            Err(error) if error.is_retryable() => {
+                self.lock().waiting.insert(key, waiting);
+                self.due.notify_one();
+                format!("in this proxy only until etcd is back: {error}")
+            }
+            Err(error) => format!("in this proxy only, for it could not be shared: {error}"),
+        };
+        match health.order(service, endpoint, order).await {
+            true => Ok(reach),
+            false => Err(format!("service {service} has no endpoint {endpoint} now")),
         }
     }
-}
 
-/// Orders something for an endpoint: here, and then through etcd for all. The text says how far it reaches. `Err` if the
-/// service has no such endpoint.
-pub(super) async fn give(
-    health: &Health,
-    operator: &Client,
-    service: &str,
-    endpoint: &str,
-    order: Option<(Order, Duration)>,
-) -> Result<String, String> {
-    if !health.order(service, endpoint, order).await {
-        return Err(format!("service {service} has no endpoint {endpoint} now"));
+    /// Follows the orders of all proxies and shares our own, for ever, with the client `operator`. Tells what becomes of an
+    /// order that had to wait, by its service.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        health: Health,
+        in_force: watch::Receiver<Arc<InForce>>,
+        tell: impl Fn(&str, String),
+    ) {
+        tokio::join!(self.follow(&health, in_force.clone()), self.share(&health, in_force, tell));
     }
-    let key = key(service, endpoint);
-    let shared = match order {
-        Some((order, time)) => {
-            let written = write(service, endpoint, order, SystemTime::now() + time);
-            share(operator, &key, &written, time).await
+
+    async fn share(&self, health: &Health, in_force: watch::Receiver<Arc<InForce>>, tell: impl Fn(&str, String)) {
+        loop {
+            self.due.notified().await;
+            while !self.lock().waiting.is_empty() {
+                sleep(AGAIN).await;
+                let operator = in_force.borrow().operator.clone();
+                let waiting = self.lock().waiting.clone();
+                for (key, waiting) in waiting {
+                    let Some(operator) = &operator else { break };
+                    let Some(text) = self.share_late(health, operator, &key, &waiting).await else { break };
+                    let (service, endpoint) = names(key.as_bytes()).unwrap_or_default();
+                    tracing::info!(service = clip(&service), endpoint = clip(&endpoint), "{text}");
+                    tell(&service, format!("{endpoint}: {text}"));
+                }
+            }
         }
-        None => operator.delete(key.as_bytes()).await.map(drop),
-    };
-    Ok(match shared {
-        Ok(()) => "in all proxies that follow these orders".to_owned(),
-        Err(error) => format!("in this proxy only, for it could not be shared: {error}"),
-    })
-}
+    }
 
-async fn share(operator: &Client, key: &str, written: &Written, time: Duration) -> Result<(), Error> {
-    let lease = operator.grant(time.max(Duration::from_secs(5))).await?;
-    let value = serde_json::to_vec(written).unwrap_or_default();
-    operator.put(key.as_bytes(), &value, lease).await.map(drop)
-}
+    /// Shares what had to wait; what came of it, or none if etcd is still away.
+    async fn share_late(&self, health: &Health, operator: &Client, key: &str, waiting: &Waiting) -> Option<String> {
+        let is_over = waiting.written.as_ref().is_some_and(|written| written.left(SystemTime::now()).is_zero());
+        let shared = match is_over {
+            true => Ok(Shared::Done(0)),
+            false => match share(operator, key, waiting).await {
+                // What it was to take the place of has ended by itself.
+                Ok(Shared::Changed(None)) => share(operator, key, &Waiting { place_of: 0, ..waiting.clone() }).await,
+                shared => shared,
+            },
+        };
+        let text = match &shared {
+            Err(error) if error.is_retryable() => return None,
+            Err(error) => format!("what was ordered here could not be shared: {error}"),
+            Ok(Shared::Done(_)) if is_over => "what was ordered here was over before it could be shared".to_owned(),
+            Ok(Shared::Done(_)) => "what was ordered here is shared with all proxies now".to_owned(),
+            Ok(Shared::Changed(_)) => "what was ordered here gives way to an order of another proxy".to_owned(),
+        };
+        {
+            let mut state = self.lock();
+            if state.waiting.get(key) == Some(waiting) {
+                state.waiting.remove(key);
+            }
+            if let (Ok(Shared::Done(revision)), false) = (&shared, is_over) {
+                state.stands(key.as_bytes().to_vec(), *revision, waiting.written.clone());
+            }
+        }
+        if let Ok(Shared::Changed(Some(kv))) = shared {
+            self.take(health, kv).await;
+        }
+        Some(text)
+    }
 
-/// Follows the orders of all proxies, for ever, with the client `operator`; without one there is nothing to follow.
-pub(super) async fn follow(health: Health, mut in_force: watch::Receiver<Arc<InForce>>) {
-    let mut known = Known::new();
-    loop {
-        let operator = in_force.borrow_and_update().operator.clone();
-        let Some(operator) = operator else {
-            if in_force.changed().await.is_err() {
+    async fn follow(&self, health: &Health, mut in_force: watch::Receiver<Arc<InForce>>) {
+        loop {
+            let operator = in_force.borrow_and_update().operator.clone();
+            let Some(operator) = operator else {
+                // Without a client there is nothing to follow.
+                if in_force.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            if let Err(error) = self.watch(health, &operator).await {
+                tracing::debug!(%error, "the orders of other proxies cannot be followed");
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn watch(&self, health: &Health, operator: &Client) -> Result<(), Error> {
+        let before = self.lock().known.clone();
+        let listing = operator.list(PREFIX.as_bytes()).await?;
+        let revision = listing.header.revision;
+        // The cluster is another one, or has lost what was last written: its revisions are not to be compared.
+        let is_new = before.values().any(|standing| standing.revision > revision);
+        for key in before.keys().filter(|key| !listing.keys.iter().any(|kv| kv.key == **key)) {
+            self.take_back(health, key, if is_new { i64::MAX } else { revision }).await;
+        }
+        if is_new {
+            self.lock().known.clear();
+        }
+        for kv in listing.keys {
+            self.take(health, kv).await;
+        }
+        let mut watch = operator.watch(PREFIX.as_bytes(), revision + 1).await?;
+        loop {
+            let response = match timeout(SILENCE / 3, watch.next()).await {
+                Ok(response) => response?,
+                Err(_) => {
+                    watch.request_progress().await?;
+                    match timeout(SILENCE, watch.next()).await {
+                        Ok(response) => response?,
+                        Err(_) => break,
+                    }
+                }
+            };
+            for event in response.events {
+                match event {
+                    Event::Put(kv) => self.take(health, kv).await,
+                    Event::Delete { key, mod_revision } => self.take_back(health, &key, mod_revision).await,
+                }
+            }
+        }
+        watch.leave();
+        Ok(())
+    }
+
+    /// Does what a key orders. What cannot be read is not done, and what it replaced holds on. What is as it was is not
+    /// done again: somebody may have taken it back here while etcd was away.
+    async fn take(&self, health: &Health, kv: KeyValue) {
+        if self.lock().known.get(&kv.key).is_some_and(|standing| standing.revision >= kv.mod_revision) {
+            return;
+        }
+        let now = SystemTime::now();
+        let read = Written::read(&kv, now);
+        if let Err(why) = &read {
+            tracing::warn!(key = clip(&String::from_utf8_lossy(&kv.key)), why, "an order cannot be followed");
+        }
+        if let Ok((Written { service, endpoint, .. }, order)) = &read {
+            let left = read.as_ref().map(|(written, _)| written.left(now)).unwrap_or_default();
+            if !left.is_zero() {
+                health.order(service, endpoint, Some((*order, left))).await;
+            }
+        }
+        let standing = Standing { revision: kv.mod_revision, read: read.map(|(written, _)| written) };
+        self.lock().known.insert(kv.key, standing);
+    }
+
+    /// Takes back what a key ordered that went at this revision, unless it came again since.
+    async fn take_back(&self, health: &Health, key: &[u8], revision: i64) {
+        let is_ours_now = {
+            let mut state = self.lock();
+            if state.known.get(key).is_some_and(|standing| standing.revision > revision) {
                 return;
             }
-            continue;
+            state.known.remove(key);
+            std::str::from_utf8(key).is_ok_and(|key| state.waiting.contains_key(key))
         };
-        if let Err(error) = watch(&health, &operator, &mut known).await {
-            tracing::debug!(%error, "the orders of other proxies cannot be followed");
-        }
-        sleep(AGAIN).await;
-    }
-}
-
-async fn watch(health: &Health, operator: &Client, known: &mut Known) -> Result<(), Error> {
-    let listing = operator.list(PREFIX.as_bytes()).await?;
-    // What is as it was is not done again: somebody may have taken it back here while etcd was away.
-    let before = std::mem::take(known);
-    for kv in &listing.keys {
-        known.insert(kv.key.clone(), kv.mod_revision);
-        if before.get(&kv.key) != Some(&kv.mod_revision) {
-            take(health, kv).await;
+        if let Some((service, endpoint)) = names(key).filter(|_| !is_ours_now) {
+            health.order(&service, &endpoint, None).await;
         }
     }
-    for key in before.keys().filter(|key| !known.contains_key(*key)) {
-        take_back(health, key).await;
-    }
-    let mut watch = operator.watch(PREFIX.as_bytes(), listing.header.revision + 1).await?;
-    loop {
-        let response = match timeout(SILENCE / 3, watch.next()).await {
-            Ok(response) => response?,
-            Err(_) => {
-                watch.request_progress().await?;
-                match timeout(SILENCE, watch.next()).await {
-                    Ok(response) => response?,
-                    Err(_) => break,
-                }
-            }
-        };
-        for event in response.events {
-            match event {
-                Event::Put(kv) => {
-                    take(health, &kv).await;
-                    known.insert(kv.key, kv.mod_revision);
-                }
-                Event::Delete { key, .. } => {
-                    take_back(health, &key).await;
-                    known.remove(&key);
-                }
-            }
+}
+
+impl State {
+    /// Notes what we have just done, which the watch says too, if it did not say something newer already.
+    fn stands(&mut self, key: Vec<u8>, revision: i64, written: Option<Written>) {
+        if self.known.get(&key).is_some_and(|standing| standing.revision > revision && revision > 0) {
+            return;
+        }
+        match written {
+            Some(written) => drop(self.known.insert(key, Standing { revision, read: Ok(written) })),
+            None => drop(self.known.remove(&key)),
         }
     }
-    watch.leave();
-    Ok(())
 }
 
-/// Does what a key orders. What cannot be read is passed over: whoever wrote it is not one of us.
-async fn take(health: &Health, kv: &KeyValue) {
-    let Ok(written) = serde_json::from_slice::<Written>(&kv.value) else { return };
-    let left = Duration::from_millis(written.until.saturating_sub(millis(SystemTime::now())));
-    if let Some(order) = written.order().filter(|_| !left.is_zero()) {
-        health.order(&written.service, &written.endpoint, Some((order, left))).await;
+async fn share(operator: &Client, key: &str, Waiting { written, place_of }: &Waiting) -> Result<Shared, Error> {
+    let key = key.as_bytes().to_vec();
+    let value = written.as_ref().map(Written::value);
+    let lease = match written {
+        Some(written) => operator.grant(written.left(SystemTime::now()).max(Duration::from_secs(5))).await?,
+        None => 0,
+    };
+    let action = match &value {
+        Some(value) => Action::Put(key.clone(), value.clone(), lease),
+        None => Action::Delete(key.clone()),
+    };
+    let when = vec![Condition::Modified(key.clone(), *place_of)];
+    let done = operator.txn(Txn { when, then: vec![action], or_else: vec![Action::Get(key)] }).await?;
+    if done.held {
+        return Ok(Shared::Done(done.header.revision));
     }
-}
-
-async fn take_back(health: &Health, key: &[u8]) {
-    if let Some((service, endpoint)) = names(key) {
-        health.order(&service, &endpoint, None).await;
-    }
-}
-
-/// Service and endpoint of a key.
-fn names(key: &[u8]) -> Option<(String, String)> {
-    let (service, endpoint) = std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?.split_once('/')?;
-    Some((decode(service)?, decode(endpoint)?))
-}
-
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        (bytes, rest) = match (first, tail) {
-            (b'%', [a, b, tail @ ..]) => {
-                let hex = [*a, *b];
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok()?);
-                (bytes, tail)
+    let found = done.found.into_iter().next().flatten();
+    match found {
+        // Done already, and the first answer got lost.
+        Some(kv) if Some(&kv.value) == value.as_ref() => Ok(Shared::Done(kv.mod_revision)),
+        None if value.is_none() => Ok(Shared::Done(0)),
+        found => {
+            if lease != 0 {
+                // Else it ends by itself.
+                let _ = operator.revoke(lease).await;
             }
-            (byte, tail) => {
-                bytes.push(*byte);
-                (bytes, tail)
-            }
-        };
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn orders_are_read_as_they_were_written() {
-        for order in [Order::Drain, Order::ForceHealthy, Order::ForceUnhealthy, Order::Weight(0), Order::Weight(7)] {
-            let written = write("team/pay ments", "[::1]:80", order, SystemTime::now());
-            let read: Written = serde_json::from_slice(&serde_json::to_vec(&written).unwrap()).unwrap();
-            assert_eq!((read.order(), &read), (Some(order), &written));
+            Ok(Shared::Changed(found))
         }
-        let key = key("team/pay %ments", "[::1]:80");
-        assert_eq!(key, "/waypost/orders/team%2Fpay%20%25ments/%5B%3A%3A1%5D%3A80");
-        assert_eq!(names(key.as_bytes()), Some(("team/pay %ments".to_owned(), "[::1]:80".to_owned())));
-        assert_eq!(names(b"/waypost/orders/a"), None);
     }
 }

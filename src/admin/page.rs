@@ -111,6 +111,8 @@ pieces! {
     StatusLine(view: Status) = "status.html";
     Attention(view: Overview<'a>) = "attention.html";
     Figures(view: Overview<'a>) = "figures.html";
+    TopServices(view: Overview<'a>) = "top_services.html";
+    TopLocks(view: Overview<'a>) = "top_locks.html";
     Recent(view: Overview<'a>) = "recent.html";
     Members(view: Overview<'a>) = "members.html";
     Prefixes(view: Overview<'a>) = "prefixes.html";
@@ -217,6 +219,8 @@ pub(super) fn overview(view: &Overview<'_>) -> Page {
         before: vec![
             Piece::new("attention", &Attention { view }),
             Piece::new("figures", &Figures { view }),
+            Piece::new("top-services", &TopServices { view }),
+            Piece::new("top-locks", &TopLocks { view }),
             Piece::new("recent", &Recent { view }),
             Piece::new("members", &Members { view }),
             Piece::new("prefixes", &Prefixes { view }),
@@ -290,7 +294,7 @@ pub(super) fn locks(view: &Locks, query: &Query) -> Page {
         title: "Locks and elections".to_owned(),
         here: "/locks",
         before: vec![Piece::new("head", &LocksHead { view })],
-        table: Some(Table::new("Locks", "name, owner:payments, state:blocked", query, &[("Queue", "name")])),
+        table: Some(Table::new("Locks", "name, who:worker-1, state:blocked", query, &[("Queue", "name")])),
         rows: view.locks.rows.iter().map(|row| Piece::new(row.id(), &QueueLine { row })).collect(),
         after: vec![more(&view.locks, query), Piece::new("acts", &Acts { are: &view.acts })],
         ..Page::default()

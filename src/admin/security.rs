@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::host;
+use super::errors;
+use super::host::Names;
 use super::session::Sessions;
 
 /// The largest body that is read, in bytes.
@@ -35,50 +37,74 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Guards every route of `router`, which listens on `local`.
-pub(super) fn guarded(router: Router, local: SocketAddr, sessions: Arc<Sessions>) -> Router {
+/// Guards every route of `router`, which listens on `local` under these names.
+pub(super) fn guarded(router: Router, local: SocketAddr, names: Names, sessions: Arc<Sessions>) -> Router {
+    let guard = Arc::new(Guard { names, sessions, on_loopback: local.ip().to_canonical().is_loopback() });
+    let router = router
+        .layer(RequestBodyLimitLayer::new(BODY))
+        .layer(middleware::from_fn(move |request, next| tell(guard.clone(), request, next)));
     let headers = HEADERS.into_iter().fold(router, |router, (name, value)| {
         router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
     });
     // What is here is of this moment. Only files that never change say otherwise.
-    let now = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers
-        .layer(now)
-        .layer(RequestBodyLimitLayer::new(BODY))
-        .layer(middleware::from_fn(move |request, next| guard(local, sessions.clone(), request, next)))
+    headers.layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
 }
 
-async fn guard(local: SocketAddr, sessions: Arc<Sessions>, request: Request, next: Next) -> Response {
-    if !host::is_ours(&request, local) {
-        let text = "This server answers only to localhost and loopback addresses, so that no web page can read it.\n";
-        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+struct Guard {
+    names: Names,
+    sessions: Arc<Sessions>,
+    on_loopback: bool,
+}
+
+async fn tell(guard: Arc<Guard>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let (path, is_page) = (head.uri.path().to_owned(), is_page(&head.headers));
+    let answer = match guard.refuse(&head).await {
+        Some(refusal) => refusal,
+        None => next.run(Request::from_parts(head, body)).await,
+    };
+    errors::told(&path, is_page, answer).await
+}
+
+/// Whether it is a person who asks, with a browser.
+fn is_page(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"))
+}
+
+impl Guard {
+    async fn refuse(&self, request: &Parts) -> Option<Response> {
+        let refusal = |status: StatusCode, text: &'static str| Some((status, text).into_response());
+        if !self.names.take(request) {
+            return refusal(StatusCode::MISDIRECTED_REQUEST, self.names.refusal());
+        }
+        let (path, headers) = (request.uri.path(), &request.headers);
+        let acts = request.method == Method::POST && ACTS.contains(&path);
+        if !acts && !matches!(request.method, Method::GET | Method::HEAD) {
+            let text = "This address is only read, with GET or HEAD.\n";
+            return Some((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")], text).into_response());
+        }
+        let orders = acts && path == "/health";
+        // A page in a browser names where it comes from: only our own may act, and none of ours sends orders to /health.
+        if acts && !(is_of_ours(headers) && !(orders && headers.contains_key(header::ORIGIN))) {
+            return refusal(StatusCode::FORBIDDEN, "Pages of others may not act here.\n");
+        }
+        if !orders && (self.on_loopback || OPEN.contains(&path) || path.starts_with("/static/")) {
+            return None;
+        }
+        match self.sessions.bearer(headers).await {
+            Some(Ok(())) => None,
+            Some(Err(wrong)) => Some(wrong.into_response()),
+            None if orders => refusal(
+                StatusCode::UNAUTHORIZED,
+                "Orders need the token of admin.token_file, as Authorization: Bearer.\n",
+            ),
+            None if self.sessions.mark(headers).is_some() => None,
+            None if is_page(headers) => Some(Redirect::to("/login").into_response()),
+            None => {
+                refusal(StatusCode::UNAUTHORIZED, "Send the token as Authorization: Bearer, or log in at /login.\n")
+            }
+        }
     }
-    let acts = *request.method() == Method::POST && ACTS.contains(&request.uri().path());
-    if !acts && !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
-    }
-    let path = request.uri().path();
-    // A page in a browser names where it comes from: only our own may act, and none of ours sends orders to /health.
-    if acts
-        && !(is_of_ours(request.headers()) && (path != "/health" || !request.headers().contains_key(header::ORIGIN)))
-    {
-        return (StatusCode::FORBIDDEN, "Pages of others may not act here.\n").into_response();
-    }
-    if acts && path == "/health" && !sessions.has_token(request.headers()) {
-        let text = "Orders need the token of admin.token_file, as Authorization: Bearer.\n";
-        return (StatusCode::UNAUTHORIZED, text).into_response();
-    }
-    let is_open = local.ip().to_canonical().is_loopback() || OPEN.contains(&path) || path.starts_with("/static/");
-    if !is_open && !sessions.may_read(request.headers()) {
-        let is_page =
-            request.headers().get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
-        return match is_page {
-            true => Redirect::to("/login").into_response(),
-            false => (StatusCode::UNAUTHORIZED, "Send the token as Authorization: Bearer, or log in at /login.\n")
-                .into_response(),
-        };
-    }
-    next.run(request).await
 }
 
 /// Whether the page that sends this is one of ours, or it is sent by no page.

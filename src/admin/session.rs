@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::page::{document, render};
 use super::{Running, token};
@@ -21,8 +21,10 @@ use super::{Running, token};
 const LASTS: Duration = Duration::from_hours(12);
 /// Sessions at a time; the oldest ends for a new one.
 const SESSIONS: usize = 64;
-/// Wrong tokens in a minute; after them none is looked at until the minute is over.
+/// Wrong tokens in a minute that are answered as such; after them whoever sends a wrong one is told to wait.
 const WRONG: u32 = 10;
+/// How long the answer to a wrong token takes, at first and later.
+const SLOW: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Whoever may act.
@@ -40,6 +42,14 @@ struct Session {
     /// A mark that every form of this session has, and no form of another page can have.
     mark: String,
     until: Instant,
+}
+
+/// What is wrong with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    Token,
+    /// So were too many before it; how long until that is forgotten.
+    TooOften(Duration),
 }
 
 #[derive(Template)]
@@ -93,35 +103,28 @@ impl Sessions {
         self.mark(headers).is_some_and(|own| same(&own, mark))
     }
 
-    /// Whether a request may read where reading needs a token: by a session, or by `Authorization: Bearer`.
-    pub(super) fn may_read(&self, headers: &HeaderMap) -> bool {
-        self.has_token(headers) || self.mark(headers).is_some()
+    /// Whether a request has the token in `Authorization: Bearer`, as programs send it; none if it has no such header.
+    pub(super) async fn bearer(&self, headers: &HeaderMap) -> Option<Result<(), Wrong>> {
+        let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+        Some(self.check(given.trim()).await)
     }
 
-    /// Whether a request has the token in `Authorization: Bearer`, as programs send it.
-    pub(super) fn has_token(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(given) = given.and_then(|value| value.strip_prefix("Bearer ")) else { return false };
-        self.check(given.trim()) == Ok(())
-    }
-
-    /// Whether this is the token. Who guesses is slowed down.
-    fn check(&self, given: &str) -> Result<(), (StatusCode, &'static str)> {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether this is the token. The right one is taken at once, however many others guess; who guesses is slowed down.
+    async fn check(&self, given: &str) -> Result<(), Wrong> {
+        if self.token.as_ref().is_ok_and(|token| same(token, given)) {
+            return Ok(());
+        }
         let now = Instant::now();
-        if wrong.0.is_none_or(|since| now >= since + MINUTE) {
-            *wrong = (Some(now), 0);
-        }
-        if wrong.1 >= WRONG {
-            return Err((StatusCode::TOO_MANY_REQUESTS, "Too many wrong tokens; try again in a minute."));
-        }
-        match &self.token {
-            Ok(token) if same(token, given) => Ok(()),
-            _ => {
-                wrong.1 += 1;
-                Err((StatusCode::FORBIDDEN, "This is not the token; `waypost dashboard` prints a link that has it."))
-            }
-        }
+        let (count, since) = {
+            let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = wrong.0.filter(|since| now < *since + MINUTE).unwrap_or(now);
+            let count = if since == now { 1 } else { wrong.1.saturating_add(1) };
+            *wrong = (Some(since), count);
+            (count, since)
+        };
+        let often = count > WRONG;
+        sleep(SLOW[usize::from(often)]).await;
+        Err(if often { Wrong::TooOften(since + MINUTE - now) } else { Wrong::Token })
     }
 
     /// Begins a session. Gives its cookie.
@@ -142,6 +145,39 @@ impl Sessions {
     }
 }
 
+impl Wrong {
+    fn text(self) -> String {
+        match self {
+            Wrong::Token => "This is not the token; `waypost dashboard` prints a link that has it.".to_owned(),
+            Wrong::TooOften(wait) => {
+                let wait = wait.as_secs() + 1;
+                format!(
+                    "There were too many wrong tokens; after a wrong one, wait {wait} s. The right one is always taken."
+                )
+            }
+        }
+    }
+
+    /// An answer with this body: `status` for a wrong token, and for too many of them when the next may be sent.
+    fn answer(self, status: StatusCode, body: impl IntoResponse) -> Response {
+        match self {
+            Wrong::Token => (status, body).into_response(),
+            Wrong::TooOften(wait) => {
+                let wait = [(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())];
+                (StatusCode::TOO_MANY_REQUESTS, wait, body).into_response()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Wrong {
+    /// To a program.
+    fn into_response(self) -> Response {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        self.answer(StatusCode::UNAUTHORIZED, (challenge, format!("{}\n", self.text())))
+    }
+}
+
 /// Compares secrets in a time that says nothing of where they differ.
 fn same(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
@@ -159,8 +195,8 @@ fn form(running: &Running, problem: &str, mark: Option<String>) -> Html<String> 
 
 /// Takes a token.
 pub(super) async fn login(State(running): State<Arc<Running>>, Form(Login { token }): Form<Login>) -> Response {
-    if let Err((status, problem)) = running.sessions.check(token.trim()) {
-        return (status, form(&running, problem, None)).into_response();
+    if let Err(wrong) = running.sessions.check(token.trim()).await {
+        return wrong.answer(StatusCode::FORBIDDEN, form(&running, &wrong.text(), None));
     }
     match running.sessions.open() {
         Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
@@ -180,4 +216,27 @@ pub(super) async fn logout(
     }
     sessions.key(&headers).iter().for_each(|key| drop(sessions.lock().remove(key)));
     ([(header::SET_COOKIE, sessions.cookie("", Duration::ZERO))], Redirect::to("/login")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_right_token_is_taken_whatever_others_guess() {
+        let sessions = Sessions::new(Ok("right".to_owned()), ([127, 0, 0, 1], 1).into());
+        let start = Instant::now();
+        for _ in 0..WRONG {
+            assert_eq!(sessions.check("guess").await, Err(Wrong::Token));
+        }
+        assert_eq!(start.elapsed(), SLOW[0] * WRONG);
+        let Err(Wrong::TooOften(wait)) = sessions.check("guess").await else { panic!("it was told to wait") };
+        assert_eq!(wait, MINUTE - SLOW[0] * WRONG);
+        let now = Instant::now();
+        assert_eq!((sessions.check("right").await, now.elapsed()), (Ok(()), Duration::ZERO));
+        let answer = Wrong::TooOften(wait).into_response();
+        assert_eq!((answer.status().as_u16(), &answer.headers()[header::RETRY_AFTER]), (429, &"60".parse().unwrap()));
+        sleep(wait).await;
+        assert_eq!(sessions.check("guess").await, Err(Wrong::Token), "a minute later it is forgotten");
+    }
 }

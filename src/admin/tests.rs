@@ -43,7 +43,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
-        let state = State { registry, readiness: Box::new(readiness), sources, token_file: Some(token_file()) };
+        let state = State {
+            registry,
+            readiness: Box::new(readiness),
+            sources,
+            names: Vec::new(),
+            token_file: Some(token_file()),
+        };
         let served = tokio::spawn(serve(listener, state, async { ended.await.unwrap_or_default() }));
         Server { address, end, served, _judging: judging }
     }

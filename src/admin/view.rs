@@ -47,6 +47,8 @@ pub(super) struct Facts<'a> {
     pub(super) in_force: Arc<InForce>,
     /// Locks and elections.
     pub(super) queues: Vec<Queue>,
+    /// Keys of orders that cannot be read, and why.
+    pub(super) unreadable_orders: Vec<(String, String)>,
     pub(super) modules: Vec<modules::Module>,
     pub(super) history: &'a History,
 }

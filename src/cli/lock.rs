@@ -8,10 +8,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::child::{Child, Signals, with_code};
-use super::connect::{Connect, Open, exit};
+use super::connect::{Connect, exit};
 use super::{Failure, show};
 use crate::config::parse_duration;
-use crate::registry::{Lock, LockStatus, Place};
+use crate::registry::{self, Lock, LockStatus, Place};
 
 /// Show who holds which lock, and who waits for it.
 #[derive(Args)]
@@ -43,6 +43,9 @@ pub(super) struct Arguments {
     /// How long the lock stays taken if this process crashes, in whole seconds from 2 (registry.ttl, default 10s).
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     ttl: Option<Duration>,
+    /// The name under which others see us hold it or wait for it (default: the machine's name and our process's number).
+    #[arg(long = "as", value_name = "NAME")]
+    holder: Option<String>,
     /// Do not wait if somebody has it.
     #[arg(long = "try")]
     only_try: bool,
@@ -61,11 +64,13 @@ pub(super) fn run(
     environment: Vec<(String, String)>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let Arguments { name, ttl, only_try, timeout, command, connect } = arguments;
+    let Arguments { name, ttl, holder, only_try, timeout, command, connect } = arguments;
     connect.run(environment, async |open| {
         let mut signals = Signals::new()?;
         let ttl = ttl.unwrap_or(open.settings.registry.ttl);
-        let taking = take(&open, &name, ttl, only_try, timeout);
+        let locks = open.registry.locks().with_ttl(ttl);
+        let locks = holder.iter().fold(locks, |locks, holder| locks.with_holder(holder));
+        let taking = take(&locks, &name, only_try, timeout);
         let lock = tokio::select! {
             lock = taking => lock?,
             signal = signals.stop(None) => {
@@ -89,14 +94,7 @@ pub(super) fn run(
     })
 }
 
-async fn take(
-    open: &Open,
-    name: &str,
-    ttl: Duration,
-    only_try: bool,
-    timeout: Option<Duration>,
-) -> Result<Lock, Failure> {
-    let locks = open.registry.locks().with_ttl(ttl);
+async fn take(locks: &registry::Locks, name: &str, only_try: bool, timeout: Option<Duration>) -> Result<Lock, Failure> {
     let lock = match (only_try, timeout) {
         (true, _) => locks.try_lock(name).await?,
         (_, Some(limit)) => locks.lock_timeout(name, limit).await?,
@@ -143,6 +141,7 @@ pub(super) fn list(arguments: Locks, environment: Vec<(String, String)>, out: &m
                     vec![
                         lock.name.clone(),
                         if at == 0 { "holds".to_owned() } else { format!("waits, {at}.") },
+                        place.name.clone().unwrap_or_else(|| "-".to_owned()),
                         place.token.to_string(),
                         format!("{:x}", place.lease),
                         format!("{}s", place.ttl.as_secs()),
@@ -151,7 +150,7 @@ pub(super) fn list(arguments: Locks, environment: Vec<(String, String)>, out: &m
                 })
             })
             .collect();
-        show::table(out, &["LOCK", "STATE", "TOKEN", "LEASE", "TTL", "REMAINING"], &rows)?;
+        show::table(out, &["LOCK", "STATE", "WHO", "TOKEN", "LEASE", "TTL", "REMAINING"], &rows)?;
         Ok(())
     })
 }
@@ -159,6 +158,7 @@ pub(super) fn list(arguments: Locks, environment: Vec<(String, String)>, out: &m
 fn lock_json(lock: &LockStatus) -> Value {
     let place = |place: &Place| {
         json!({
+            "name": place.name,
             "key": place.key,
             "lease": show::lease(place.lease),
             "token": place.token,

@@ -96,6 +96,7 @@ pub(super) async fn serve(
         registry,
         readiness: readiness(table.clone()),
         sources,
+        names: now.admin.names.clone(),
         token_file: now.admin.token_file.clone(),
     };
     let admin = tokio::spawn(async move {

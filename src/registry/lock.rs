@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::boottime::Moment;
 use super::contender::Contender;
-use super::{Error, Loss, Registry};
-use crate::etcd::KeyValue;
+use super::{Error, Loss, Registry, holder};
+use crate::etcd::{KeyValue, LeaseStatus};
 
 /// When each place, by key and token, was seen first.
 type Seen = HashMap<(Vec<u8>, i64), Moment>;
@@ -23,13 +23,14 @@ type Seen = HashMap<(Vec<u8>, i64), Moment>;
 pub struct Locks {
     registry: Registry,
     ttl: Duration,
+    holder: Arc<str>,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Locks {
     pub(super) fn new(registry: Registry) -> Self {
         let ttl = registry.config().ttl;
-        Locks { registry, ttl, seen: Arc::default() }
+        Locks { registry, ttl, holder: holder::own().into(), seen: Arc::default() }
     }
 
     /// Locks whose leases live for `ttl` without being renewed, in whole seconds from 2. A holder that crashes keeps the
@@ -37,6 +38,14 @@ impl Locks {
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    /// Locks that are held under this name, which people see who ask for the holder and the waiters: `worker-2`. Default:
+    /// the machine's name and the number of the process.
+    #[must_use]
+    pub fn with_holder(mut self, name: &str) -> Self {
+        self.holder = name.into();
         self
     }
 
@@ -125,10 +134,11 @@ impl Locks {
             let key = String::from_utf8_lossy(&kv.key).into_owned();
             let below = key.strip_prefix(self.registry.config().lock_prefix.as_str()).unwrap_or(&key);
             let name = below.rsplit_once('/').map_or(below, |(name, _)| name).to_owned();
-            let lease = self.registry.client().time_to_live(kv.lease, false).await?;
+            let own = holder::read(&kv.value);
             // Its lease ended while we asked: it is gone by now.
-            let Some(lease) = lease else { continue };
+            let Some(lease) = self.lease(kv.lease, own.is_none()).await? else { continue };
             let place = Place {
+                name: own.or_else(|| self.registered(&lease)),
                 lease: kv.lease,
                 token: kv.create_revision,
                 ttl: lease.granted,
@@ -148,6 +158,22 @@ impl Locks {
         Ok(locks)
     }
 
+    /// A lease, with what hangs on it if that is wanted and we may read all of it.
+    async fn lease(&self, lease: i64, keys: bool) -> Result<Option<LeaseStatus>, Error> {
+        let client = self.registry.client();
+        match client.time_to_live(lease, keys).await {
+            Err(error) if keys && error.is_denied() => Ok(client.time_to_live(lease, false).await?),
+            status => Ok(status?),
+        }
+    }
+
+    /// The instance that is registered on a lease, below the prefix of services.
+    fn registered(&self, lease: &LeaseStatus) -> Option<String> {
+        let prefix = self.registry.config().prefix.as_bytes();
+        let below = lease.keys.iter().find_map(|key| key.strip_prefix(prefix))?;
+        Some(String::from_utf8_lossy(below).into_owned())
+    }
+
     /// When this place was seen first.
     fn seen(&self, kv: &KeyValue) -> Moment {
         const MOST: usize = 10_000;
@@ -159,8 +185,8 @@ impl Locks {
     }
 
     async fn enter(&self, name: &str) -> Result<(Contender, bool), Error> {
-        let prefix = self.prefix(name)?;
-        Contender::enter(&self.registry, format!("the lock `{name}`"), &prefix, b"", self.ttl).await
+        let (prefix, value) = (self.prefix(name)?, holder::write(&self.holder));
+        Contender::enter(&self.registry, format!("the lock `{name}`"), &prefix, &value, self.ttl).await
     }
 
     fn prefix(&self, name: &str) -> Result<String, Error> {
@@ -283,6 +309,8 @@ pub struct Place {
     pub remaining: Duration,
     /// For how long at least it has stood there: since these locks were first asked for it. etcd stores no time.
     pub seen: Duration,
-    /// What its key says; nothing for a lock, mostly.
+    /// Who it is: the name that its key says, or else the instance that is registered on the same lease, as `greeter/one`.
+    pub name: Option<String>,
+    /// What its key says; nothing if it is of another client, mostly.
     pub value: Vec<u8>,
 }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::format::{Decoded, Decoder, FormatName};
+use super::holder;
 use crate::etcd::KeyValue;
 
 /// What a queue is for.
@@ -56,7 +57,7 @@ pub struct Contender {
     pub token: i64,
     /// The revision of its last change.
     pub revision: i64,
-    /// What it proposed, or the UUID of a Python lock; empty if nothing.
+    /// What it proposed, or how it calls itself, or the UUID of a Python lock; empty if nothing.
     pub value: Vec<u8>,
 }
 
@@ -73,6 +74,21 @@ pub struct Queue {
     pub contenders: Vec<Contender>,
     /// The name of a queue further in whose key came before all of these: by the rule of the recipe nobody here holds.
     pub blocked_by: Option<String>,
+}
+
+impl Contender {
+    /// How it calls itself, if it is of one of our own locks.
+    pub fn name(&self) -> Option<String> {
+        holder::read(&self.value)
+    }
+}
+
+impl Queue {
+    /// What somebody in it proposed, as text.
+    pub fn proposal(&self, contender: &Contender) -> Option<String> {
+        let proposes = self.layout != Layout::Python && !contender.value.is_empty() && contender.name().is_none();
+        proposes.then(|| String::from_utf8_lossy(&contender.value).into_owned())
+    }
 }
 
 /// The queues among these keys, by name. Keys that are neither locks nor elections are passed over.
@@ -134,7 +150,7 @@ fn recognise(kv: &KeyValue) -> Option<(String, Kind, Layout)> {
         && u64::from_str_radix(last, 16).is_ok_and(|lease| lease == kv.lease as u64)
     {
         let name = name.to_owned();
-        return match kv.value.is_empty() {
+        return match kv.value.is_empty() || holder::read(&kv.value).is_some() {
             true => Some((name, Kind::Lock, Layout::Go)),
             false if is_instance(kv) => None,
             false => Some((name, Kind::Election, Layout::Go)),
@@ -196,6 +212,12 @@ mod tests {
         check(&[key("ns/election/boss/17", b"me", 17, 5)], &["ns/election/boss Election NodeElection 5"]);
         check(&[key("/locks/b", &uuid, 7, 5)], &["/locks/b Lock Python 5"]);
         check(&[key("/locks/c", b"", 7, 5)], &["/locks/c Lock Single 5"]);
+        // Ours says whose it is, and stands in one queue with those of Go.
+        let ours = key(&format!("/locks/a/{hex}"), b"{\"holder\":\"worker-2\"}", lease, 5);
+        check(&[ours.clone(), key("/locks/a/1", b"", 1, 6)], &["/locks/a Lock Go 5,6"]);
+        let queue = &queues([&ours])[0];
+        let holder = &queue.contenders[0];
+        assert_eq!((holder.name().as_deref(), queue.proposal(holder)), (Some("worker-2"), None));
         // A name that ends in a slash keeps it.
         check(&[key(&format!("a//{hex}"), b"", lease, 5)], &["a/ Lock Go 5"]);
     }

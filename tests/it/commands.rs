@@ -223,7 +223,7 @@ async fn a_command_leaves_no_orphan_when_waypost_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_is_seen_waited_for_and_lost() {
     let cli = Cli::new().await;
-    let mut holder = cli.start(&["lock", "job", "--ttl", "3s"]);
+    let mut holder = cli.start(&["lock", "job", "--ttl", "3s", "--as", "worker-1"]);
     says(&holder, "holding job with the fencing token").await;
     let (code, _, err) = cli.run(&["lock", "job", "--try", "--", "true"]).await;
     assert!(code == 3 && err.contains("somebody else has the lock"), "{err}");
@@ -235,7 +235,9 @@ async fn a_lock_is_seen_waited_for_and_lost() {
     })
     .await;
     let shown = cli.ok(&["locks", "job"]).await;
-    assert!(shown.contains("holds") && shown.contains("waits, 1."), "{shown}");
+    assert!(shown.contains("holds      worker-1") && shown.contains("waits, 1."), "{shown}");
+    let locks = cli.json(&["locks", "--json"]).await;
+    assert_eq!(locks[0]["holder"]["name"], "worker-1", "{locks}");
     holder.signal("TERM").await;
     assert!(holder.ended(PATIENCE).await.success());
     says(&waiter, "mine").await;

@@ -17,6 +17,8 @@ use crate::harness::{Backend, Etcd, PATIENCE, Scene, Version, Waypost, client, e
 pub struct Browser {
     waypost: std::net::SocketAddr,
     cookie: Option<String>,
+    /// Another name than the address.
+    host: Option<String>,
 }
 
 /// An answer: status, head, body.
@@ -24,7 +26,7 @@ pub type Answer = (u16, String, String);
 
 impl Browser {
     pub fn new(waypost: &Waypost) -> Self {
-        Browser { waypost: waypost.admin, cookie: None }
+        Browser { waypost: waypost.admin, cookie: None, host: None }
     }
 
     /// One that has logged in.
@@ -40,7 +42,8 @@ impl Browser {
 
     async fn ask(&self, line: &str, body: &str, more: &[&str]) -> Answer {
         let mut stream = TcpStream::connect(self.waypost).await.unwrap();
-        let mut request = format!("{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.waypost);
+        let host = self.host.clone().unwrap_or_else(|| self.waypost.to_string());
+        let mut request = format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
         let cookie = self.cookie.as_ref().map(|cookie| format!("Cookie: {cookie}"));
         for header in cookie.iter().map(String::as_str).chain(more.iter().copied()) {
             request += &format!("{header}\r\n");
@@ -266,4 +269,39 @@ async fn elsewhere_than_on_loopback_reading_needs_the_token() {
     }
     browser = Browser::logged_in(&waypost).await;
     assert_eq!(browser.get("/services").await.0, 200);
+    // A web page whose owner points its name here is not answered, whatever the browser has.
+    browser.host = Some("evil.example:8401".to_owned());
+    let (status, _, page) = browser.get("/metrics").await;
+    assert!(status == 421 && page.contains("admin.names") && page.contains("<nav"), "{page}");
+    browser.host = Some(format!("10.0.0.1:{port}"));
+    assert_eq!(browser.get("/metrics").await.0, 200);
+}
+
+#[tokio::test]
+async fn errors_are_pages_for_people_and_json_for_programs() {
+    let scene = Scene::new("").await;
+    let browser = Browser::logged_in(&scene.waypost).await;
+    let page = ["Accept: text/html"];
+    for (line, status, part) in [
+        ("GET /nothing", 404, "There is nothing at this address."),
+        ("GET /static/nothing.js", 404, "There is no such file."),
+        ("GET /logout", 405, "forms are sent to it"),
+        ("PUT /services", 405, "only read"),
+        ("GET /services?limit=many", 400, "cannot be read"),
+    ] {
+        let (got, head, text) = browser.ask(line, "", &page).await;
+        assert!(got == status && text.contains(part), "{line}: {head}{text}");
+        assert!(text.contains("<nav") && head.contains("content-security-policy"), "{line}: {head}{text}");
+        let (got, head, text) = browser.ask(line, "", &[]).await;
+        assert!(got == status && text.contains(part) && !text.contains('<'), "{line}: {head}{text}");
+    }
+    let (status, _, text) = browser.post("/action", "do=drain", &page).await;
+    assert!(status == 422 && text.contains("nothing was done") && text.contains("<nav"), "{text}");
+    for (line, status) in [("GET /api/v1/nothing", 404), ("GET /api/else", 404), ("POST /api/v1/services", 405)] {
+        for accept in [&page[..], &[]] {
+            let (got, head, text) = browser.ask(line, "", accept).await;
+            let error: Value = serde_json::from_str(&text).unwrap();
+            assert!(got == status && error["error"].is_string() && head.contains("application/json"), "{head}{text}");
+        }
+    }
 }

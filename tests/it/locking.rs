@@ -17,6 +17,31 @@ fn registry(endpoint: &str) -> Registry {
     Registry::new(client(endpoint), Config { ttl: TTL, ..Config::default() })
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_stands_in_line_has_a_name() {
+    everywhere(async |endpoint| {
+        let (registry, client) = (registry(&endpoint), client(&endpoint));
+        let locks = registry.locks().with_holder("worker-1");
+        let held = locks.lock("x").await.unwrap();
+        // As Go and etcdctl do, who write no name: one is registered on its lease, the other is not.
+        let [lease, other] = [client.grant(TTL * 10).await.unwrap(), client.grant(TTL * 10).await.unwrap()];
+        client.put(b"/services/greeter/one", b"10.0.0.1:80", lease).await.unwrap();
+        for lease in [lease, other] {
+            client.put(format!("/locks/x/{lease:x}").as_bytes(), b"", lease).await.unwrap();
+        }
+        let (waiter, ours) = (registry.locks(), format!(":{}", std::process::id()));
+        let waiting = tokio::spawn(async move { waiter.lock("x").await });
+        queue(&registry, "x", 4).await;
+        let status = registry.locks().status("x").await.unwrap();
+        let names: Vec<_> = status.queue.iter().map(|place| place.name.as_deref()).collect();
+        assert_eq!(names[..3], [Some("worker-1"), Some("greeter/one"), None]);
+        assert!(names[3].is_some_and(|name| name.ends_with(&ours)), "{names:?}");
+        waiting.abort();
+        held.unlock().await.unwrap();
+    })
+    .await;
+}
+
 /// Waits until so many stand in the queue of a lock.
 async fn queue(registry: &Registry, name: &str, count: usize) {
     eventually("the queue", || async {

@@ -78,6 +78,11 @@ pub(in crate::admin) fn attention(facts: &Facts<'_>) -> Vec<Attention> {
         let link = format!("/locks?q={}", encode(&queue.name));
         found.push(more(Level::Care, text, &link, "Give one of the two locks another name."));
     }
+    let orders = facts.unreadable_orders.len();
+    if orders > 0 {
+        let text = format!("{orders} {} an operator cannot be read", plural(orders, "order of", "orders of"));
+        found.push(more(Level::Care, text, "/services", "Their reasons are at the end of the page of services."));
+    }
     let troubles = super::modules::troubles(&facts.modules);
     found.extend(troubles.into_iter().map(|(level, text, todo)| more(level, text, "/filters", todo)));
     found.sort_by_key(|item| item.level);

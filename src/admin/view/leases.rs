@@ -101,7 +101,7 @@ pub(in crate::admin) fn leases(facts: &Facts<'_>, ttl: impl Fn(i64) -> Option<Tt
         hex: LeaseId(id).to_string(),
         state: "",
         ttl: None,
-        owner: owners.get(&id).cloned(),
+        owner: owners.get(&id).map(|owner| owner.text.clone()),
         keys,
         revision,
     };

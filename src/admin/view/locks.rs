@@ -1,16 +1,18 @@
 //! Locks and elections: each a queue, who holds at its head.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::attention::{self, encode};
 use super::filter::{Rank, Row};
 use super::{Facts, Query, Rows};
 use crate::admin::locks::{Prefix, Since};
 use crate::admin::show::{LeaseId, Seconds, anchor};
 use crate::admin::ttl::Ttl;
 use crate::registry::clip;
-use crate::registry::queue::{self, Kind, Layout};
+use crate::registry::queue::{self, Kind};
 
 /// Waiters that are shown of one queue.
 const WAITERS: usize = 50;
@@ -58,6 +60,11 @@ pub(in crate::admin) struct Contender {
     pub(in crate::admin) token: i64,
     /// The revision of its key, which guards actions.
     pub(in crate::admin) revision: i64,
+    /// Who it is: how it calls itself, what it proposed, or the id of the instance on its lease.
+    pub(in crate::admin) name: Option<String>,
+    /// Its key is text, so that a form can name it.
+    #[serde(skip)]
+    pub(in crate::admin) is_text: bool,
     /// What it proposed.
     pub(in crate::admin) value: Option<String>,
     /// Since when it is in the queue.
@@ -66,7 +73,20 @@ pub(in crate::admin) struct Contender {
     pub(in crate::admin) at_least: bool,
     /// The registration or proposal that hangs on the same lease.
     pub(in crate::admin) owner: Option<String>,
+    /// Where the owner is to be seen.
+    #[serde(skip)]
+    pub(in crate::admin) link: Option<String>,
     pub(in crate::admin) ttl: Option<Ttl>,
+}
+
+/// What else hangs on a lease, and so names the process behind it.
+#[derive(Debug, Clone)]
+pub(in crate::admin) struct Owner {
+    /// The registration or proposal, in words.
+    pub(in crate::admin) text: String,
+    /// The instance's id, if it is one.
+    id: Option<String>,
+    link: Option<String>,
 }
 
 impl Queue {
@@ -88,8 +108,13 @@ impl Contender {
         clip(&self.key)
     }
 
-    pub(in crate::admin) fn proposed(&self) -> Option<String> {
-        self.value.as_deref().map(clip)
+    pub(in crate::admin) fn shown_name(&self) -> Option<String> {
+        self.name.as_deref().map(clip)
+    }
+
+    /// In a few words, for where there is no room for more: its name, or else its key.
+    pub(in crate::admin) fn who(&self) -> String {
+        clip(self.name.as_ref().unwrap_or(&self.key))
     }
 
     pub(in crate::admin) fn owned_by(&self) -> Option<String> {
@@ -103,6 +128,7 @@ impl Row for Queue {
         field("kind", self.kind);
         for contender in std::iter::once(&self.holder).chain(&self.waiters) {
             field("key", &contender.key);
+            field("who", contender.name.as_deref().unwrap_or_default());
             field("owner", contender.owner.as_deref().unwrap_or_default());
             field("value", contender.value.as_deref().unwrap_or_default());
         }
@@ -117,17 +143,72 @@ impl Row for Queue {
     }
 }
 
+/// The address of the page that has this lock.
+pub(in crate::admin) fn link(name: &str) -> String {
+    format!("/locks?q={}", encode(name))
+}
+
 /// Which registration or proposal hangs on each lease: that names the process behind it.
-pub(in crate::admin) fn owners(facts: &Facts<'_>) -> BTreeMap<i64, String> {
+pub(in crate::admin) fn owners(facts: &Facts<'_>) -> BTreeMap<i64, Owner> {
     let endpoints = facts.services.iter().flat_map(|(name, endpoints)| endpoints.iter().map(move |e| (name, e)));
-    let registered =
-        endpoints.filter(|(_, e)| e.lease != 0).map(|(name, e)| (e.lease, format!("{name} at {}", e.label)));
-    let proposals =
-        facts.queues.iter().filter(|queue| queue.kind == Kind::Election).flat_map(|queue| &queue.contenders);
-    let proposed = proposals.filter(|c| c.lease != 0 && !c.value.is_empty());
-    let proposed = proposed.map(|c| (c.lease, String::from_utf8_lossy(&c.value).into_owned()));
+    let registered = endpoints.filter(|(_, e)| e.lease != 0).map(|(name, e)| {
+        let text = format!("{name} at {}", e.label);
+        (e.lease, Owner { text, id: Some(e.instance.id.clone()), link: Some(attention::link(name)) })
+    });
+    let elections = facts.queues.iter().filter(|queue| queue.kind == Kind::Election);
+    let proposals = elections.flat_map(|queue| queue.contenders.iter().map(move |c| (c.lease, queue.proposal(c))));
+    let proposed = proposals
+        .filter(|(lease, _)| *lease != 0)
+        .filter_map(|(lease, text)| Some((lease, Owner { text: text?, id: None, link: None })));
     // Who is registered says more than what was proposed, and comes last so that it stays.
     proposed.chain(registered).collect()
+}
+
+/// Somebody in a queue, without what only etcd knows.
+fn contender(
+    queue: &queue::Queue,
+    contender: &queue::Contender,
+    owners: &BTreeMap<i64, Owner>,
+    age: Option<(Seconds, bool)>,
+) -> Contender {
+    let value = queue.proposal(contender);
+    let owner = owners.get(&contender.lease).filter(|owner| value.as_ref() != Some(&owner.text));
+    Contender {
+        name: contender.name().or_else(|| value.clone()).or_else(|| owner?.id.clone()),
+        key: String::from_utf8_lossy(&contender.key).into_owned(),
+        is_text: std::str::from_utf8(&contender.key).is_ok(),
+        lease: (contender.lease != 0).then_some(LeaseId(contender.lease)),
+        token: contender.token,
+        revision: contender.revision,
+        value,
+        age: age.map(|(age, _)| age),
+        at_least: age.is_none_or(|(_, exact)| !exact),
+        owner: owner.map(|owner| owner.text.clone()),
+        link: owner.and_then(|owner| owner.link.clone()),
+        ttl: None,
+    }
+}
+
+fn view(facts: &Facts<'_>, queue: &queue::Queue, contender: impl Fn(&queue::Contender) -> Contender) -> Queue {
+    Queue {
+        acts: facts.in_force.operator.is_some(),
+        name: queue.name.clone(),
+        kind: if queue.kind == Kind::Lock { "lock" } else { "election" },
+        layout: queue.layout.words(),
+        holder: contender(&queue.contenders[0]),
+        waiters: queue.contenders[1..].iter().take(WAITERS).map(contender).collect(),
+        waiting: queue.contenders.len() - 1,
+        blocked_by: queue.blocked_by.clone(),
+    }
+}
+
+/// The locks that most wait for, so many of them, without ages.
+pub(in crate::admin) fn top(facts: &Facts<'_>, count: usize) -> Vec<Queue> {
+    let owners = owners(facts);
+    let mut queues: Vec<_> = facts.queues.iter().collect();
+    queues.sort_by_key(|queue| Reverse(queue.contenders.len()));
+    queues.truncate(count);
+    queues.into_iter().map(|queue| view(facts, queue, |c| contender(queue, c, &owners, None))).collect()
 }
 
 pub(in crate::admin) fn locks(
@@ -138,31 +219,11 @@ pub(in crate::admin) fn locks(
     query: &Query,
 ) -> Locks {
     let owners = owners(facts);
-    let contender = |contender: &queue::Contender, layout| {
-        let since = since.get(&contender.key);
-        let is_text = layout != Layout::Python && !contender.value.is_empty();
-        Contender {
-            key: String::from_utf8_lossy(&contender.key).into_owned(),
-            lease: (contender.lease != 0).then_some(LeaseId(contender.lease)),
-            token: contender.token,
-            revision: contender.revision,
-            value: is_text.then(|| String::from_utf8_lossy(&contender.value).into_owned()),
-            age: since.map(|(since, _)| facts.now.saturating_duration_since(*since).into()),
-            at_least: since.is_none_or(|(_, exact)| !exact),
-            owner: owners.get(&contender.lease).cloned(),
-            ttl: None,
-        }
+    let age = |key: &Vec<u8>| {
+        let (since, exact) = since.get(key)?;
+        Some((facts.now.saturating_duration_since(*since).into(), *exact))
     };
-    let view = |queue: &queue::Queue| Queue {
-        acts: facts.in_force.operator.is_some(),
-        name: queue.name.clone(),
-        kind: if queue.kind == Kind::Lock { "lock" } else { "election" },
-        layout: queue.layout.words(),
-        holder: contender(&queue.contenders[0], queue.layout),
-        waiters: queue.contenders[1..].iter().take(WAITERS).map(|c| contender(c, queue.layout)).collect(),
-        waiting: queue.contenders.len() - 1,
-        blocked_by: queue.blocked_by.clone(),
-    };
+    let view = |queue| view(facts, queue, |c| contender(queue, c, &owners, age(&c.key)));
     let mut locks = Rows::new(facts.queues.iter().map(view).collect(), query);
     // Asked for what is shown only.
     for queue in &mut locks.rows {

@@ -4,13 +4,18 @@ use serde::Serialize;
 
 use super::attention::Attention;
 use super::events::Event;
-use super::{Facts, Level};
+use super::services::ServiceRow;
+use super::{Facts, Level, locks, services};
 use crate::admin::history::Steps;
 use crate::admin::show::{Rate, Seconds};
 use crate::registry::clip;
 
 /// Events that it has.
 const EVENTS: usize = 8;
+/// Services and locks that it has of each.
+const TOP: usize = 6;
+/// Waiters that are named of each.
+const WAITERS: usize = 3;
 
 /// The first page.
 #[derive(Debug, Serialize)]
@@ -20,6 +25,11 @@ pub(in crate::admin) struct Overview<'a> {
     pub(in crate::admin) prefixes: Vec<Prefix<'a>>,
     /// The last of them.
     pub(in crate::admin) events: Vec<Event>,
+    /// Services, the worst and then the busiest first.
+    pub(in crate::admin) top_services: Vec<ServiceRow<'a>>,
+    /// Locks and elections, those that most wait for first.
+    pub(in crate::admin) top_locks: Vec<Lock>,
+    /// Services that have instances.
     pub(in crate::admin) services: usize,
     pub(in crate::admin) instances: usize,
     /// Locks and elections, and how many wait for one.
@@ -30,6 +40,18 @@ pub(in crate::admin) struct Overview<'a> {
     pub(in crate::admin) history: &'a Steps,
     pub(in crate::admin) uptime: Seconds,
     pub(in crate::admin) version: &'static str,
+}
+
+/// A lock or an election in short.
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct Lock {
+    pub(in crate::admin) name: String,
+    pub(in crate::admin) kind: &'static str,
+    /// Who holds it, by name or else by key; nobody if it is blocked.
+    pub(in crate::admin) holder: Option<String>,
+    pub(in crate::admin) waiting: usize,
+    /// The first who wait, in order.
+    pub(in crate::admin) waiters: Vec<String>,
 }
 
 /// A member of an etcd cluster.
@@ -66,6 +88,27 @@ impl Member {
     }
 }
 
+impl Lock {
+    fn new(mut queue: locks::Queue) -> Self {
+        queue.waiters.truncate(WAITERS);
+        Lock {
+            kind: queue.kind,
+            holder: queue.blocked_by.is_none().then(|| queue.holder.who()),
+            waiting: queue.waiting,
+            waiters: queue.waiters.iter().map(locks::Contender::who).collect(),
+            name: queue.name,
+        }
+    }
+
+    pub(in crate::admin) fn shown(&self) -> String {
+        clip(&self.name)
+    }
+
+    pub(in crate::admin) fn link(&self) -> String {
+        locks::link(&self.name)
+    }
+}
+
 impl Prefix<'_> {
     pub(in crate::admin) fn shown(&self) -> String {
         clip(self.prefix)
@@ -98,7 +141,12 @@ pub(in crate::admin) fn overview<'a>(
         }
     });
     let total = facts.history.total();
+    let mut top_services: Vec<_> = facts.services.iter().map(|(name, _)| services::row(facts, name)).collect();
+    top_services.sort_by(|a, b| a.level.cmp(&b.level).then(b.calls.0.total_cmp(&a.calls.0)));
+    top_services.truncate(TOP);
     Overview {
+        top_services,
+        top_locks: locks::top(facts, TOP).into_iter().map(Lock::new).collect(),
         attention,
         members,
         prefixes: prefixes.collect(),

@@ -6,9 +6,11 @@ use super::attention::{link, plural};
 use super::filter::{Rank, Row};
 use super::{Facts, Level, Query, Rows};
 use crate::admin::history::Steps;
+use crate::admin::orders::PREFIX;
 use crate::admin::show::{Millis, Rate, Share, anchor};
 use crate::health::State;
 use crate::registry::clip;
+use crate::table::Unreadable;
 
 /// Keys that are named at most.
 const KEYS: usize = 100;
@@ -100,8 +102,16 @@ pub(in crate::admin) fn row<'a>(facts: &'a Facts<'_>, name: &'a str) -> ServiceR
     let count = |state| health.map_or(0, |h| h.endpoints.iter().filter(|e| e.state == state).count());
     // What was registered this moment has not been judged yet, and gets calls.
     let judged = health.map_or(0, |health| health.endpoints.len());
-    let healthy = (count(State::Healthy) + all.saturating_sub(judged)).min(all);
-    let unreachable = endpoints.map_or(0, |e| e.iter().filter(|e| e.state.is_unreachable()).count());
+    let unreachable: Vec<_> =
+        endpoints.into_iter().flat_map(|e| e.iter()).filter(|e| e.state.is_unreachable()).collect();
+    let out = |label: &str| {
+        let judged = health.map(|health| &*health.endpoints).unwrap_or_default();
+        let at = judged.binary_search_by(|health| (*health.endpoint).cmp(label));
+        at.is_ok_and(|at| judged[at].state != State::Healthy)
+    };
+    let only_unreachable = unreachable.iter().filter(|endpoint| !out(&endpoint.label)).count();
+    let healthy = (count(State::Healthy) + all.saturating_sub(judged)).min(all).saturating_sub(only_unreachable);
+    let unreachable = unreachable.len();
     let panic = health.is_some_and(|health| health.panic);
     let (level, state) = match () {
         () if all == 0 => (Level::Care, "empty".to_owned()),
@@ -133,7 +143,10 @@ pub(in crate::admin) fn row<'a>(facts: &'a Facts<'_>, name: &'a str) -> ServiceR
 
 /// The keys that cannot be read and that `which` takes by prefix and key.
 pub(in crate::admin) fn unreadable(facts: &Facts<'_>, which: impl Fn(&str, &str) -> bool) -> Vec<Key> {
-    let all = facts.prefixes.iter().flat_map(|status| status.unreadable.iter().map(|key| (&*status.prefix, key)));
-    let wanted = all.filter(|(prefix, key)| which(prefix, &key.key)).take(KEYS);
-    wanted.map(|(_, key)| Key { key: clip(&key.key), reason: clip(&key.reason) }).collect()
+    let registered = facts.prefixes.iter().flat_map(|status| {
+        status.unreadable.iter().map(|Unreadable { key, reason }| (&*status.prefix, &**key, &**reason))
+    });
+    let orders = facts.unreadable_orders.iter().map(|(key, reason)| (PREFIX, key.as_str(), reason.as_str()));
+    let wanted = orders.chain(registered).filter(|(prefix, key, _)| which(prefix, key)).take(KEYS);
+    wanted.map(|(_, key, reason)| Key { key: clip(key), reason: clip(reason) }).collect()
 }

@@ -172,6 +172,7 @@ fn attention_has_the_worst_first_with_since_when_and_what_to_do() {
         ]),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: Vec::new(),
+        unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
     };
@@ -218,6 +219,7 @@ fn with<T>(table: &Table, keys: &[crate::etcd::KeyValue], look: impl FnOnce(&Fac
         health: BTreeMap::new(),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: crate::registry::queue::queues(keys),
+        unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
     })
@@ -241,6 +243,7 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
         let lock = &view.locks.rows[0];
         assert_eq!((&*lock.name, lock.waiting, lock.holder.token), ("/locks/<i>", 1, 7));
         assert_eq!(lock.holder.owner.as_deref(), Some("<b>pay at 10.0.0.1:80"));
+        assert_eq!((lock.holder.who(), lock.waiters[0].who()), ("i1".to_owned(), "/locks/<i>/bb".to_owned()));
         assert_eq!(lock.blocked_by.as_deref(), Some("/locks/<i>/deep"));
         let page = html(&crate::admin::page::locks(&view, &Query::default()));
         for part in
@@ -249,6 +252,7 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
         assert!(!page.contains("<i>/") && !page.contains("<b>pay"), "{page}");
+        assert!(page.contains("<b class=\"who\">i1</b> of <a href=\"/service?name=%3Cb%3Epay\">"), "{page}");
 
         let blocked = &attention::attention(facts)[0];
         assert_eq!(blocked.text, "nobody holds /locks/<i>: it waits for /locks/<i>/deep, whose name lies within it");
@@ -259,6 +263,82 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
         assert_eq!(keys, ["<b>pay at 10.0.0.1:80", "/locks/<i>/aa", "/other/<b>"]);
         let page = html(&crate::admin::page::leases(&view, &Query::default()));
         assert!(page.contains("<small>170</small>") && !page.contains("<b>pay"), "{page}");
+    });
+}
+
+#[test]
+fn a_lock_s_holder_is_who_it_says_it_is() {
+    let mut keys = [kv("/locks/a/aa", 0xaa, 7), kv("/locks/a/bb", 0xbb, 9), kv("/locks/boss/cc", 0xcc, 5)];
+    keys[0].value = b"{\"holder\":\"<worker-1>\"}".to_vec();
+    keys[2].value = b"host-7".to_vec();
+    with(&table(&[]), &keys, |facts| {
+        let query = Query { q: "who:<worker-1".to_owned(), ..Query::default() };
+        let view = locks::locks(facts, Vec::new(), &BTreeMap::new(), ttl, &query);
+        let lock = &view.locks.rows[0];
+        assert_eq!((view.locks.matching, lock.kind, lock.holder.name.as_deref()), (1, "lock", Some("<worker-1>")));
+        assert_eq!((&lock.holder.value, &lock.waiters[0].name), (&None, &None));
+        let page = html(&crate::admin::page::locks(&view, &Query::default()));
+        assert!(page.contains("<b class=\"who\">&#60;worker-1&#62;</b>"), "{page}");
+
+        let view = locks::locks(facts, Vec::new(), &BTreeMap::new(), ttl, &Query::default());
+        let boss = &view.locks.rows[1].holder;
+        assert_eq!((boss.who(), &boss.owner), ("host-7".to_owned(), &None));
+    });
+}
+
+#[test]
+fn a_lock_whose_key_is_no_text_has_no_button_and_the_reason() {
+    let mut keys = [kv("/locks/a/aa", 0xaa, 7), kv("/locks/b?/bb", 0xbb, 8)];
+    keys[1].key[8] = 0xff;
+    with(&table(&[]), &keys, |facts| {
+        let operator =
+            crate::etcd::Client::new("operator", crate::etcd::Config::default(), crate::etcd::Metrics::default());
+        let facts = Facts {
+            in_force: Arc::new(InForce { operator: Some(operator), ..crate::admin::tests::in_force() }),
+            services: Vec::new(),
+            prefixes: Vec::new(),
+            health: BTreeMap::new(),
+            queues: facts.queues.clone(),
+            unreadable_orders: Vec::new(),
+            modules: Vec::new(),
+            ..*facts
+        };
+        let view = locks::locks(&facts, Vec::new(), &BTreeMap::new(), ttl, &Query::default());
+        let rows: Vec<_> = crate::admin::page::locks(&view, &Query::default()).rows;
+        let has = |row: usize, text| rows[row].html.contains(text);
+        assert!(has(0, "do=release") && !has(0, "not UTF-8"), "{}", rows[0].html);
+        assert!(!has(1, "do=release") && has(1, "its key is not UTF-8"), "{}", rows[1].html);
+    });
+}
+
+#[test]
+fn the_first_page_has_the_services_and_locks_that_matter_most() {
+    let names: Vec<_> = (0..9).map(|n| format!("s{n}")).collect();
+    let services: Vec<(&str, &[u32])> = names.iter().map(|name| (name.as_str(), &[1, 1][..])).collect();
+    let table = table(&services);
+    table.slot("s7").unwrap().endpoints()[0].state.mark_unreachable();
+    let mut keys = vec![kv("/locks/a/aa", 0xaa, 7), kv("/locks/b/bb", 0xbb, 8), kv("/locks/b/cc", 0xcc, 9)];
+    keys.push(kv("/locks/a/deep/dd", 0xdd, 5));
+    keys[1].value = b"{\"holder\":\"<worker-1>\"}".to_vec();
+    with(&table, &keys, |facts| {
+        let view = overview::overview(facts, Vec::new(), Vec::new(), Vec::new());
+        assert_eq!((view.services, view.top_services.len(), view.top_services[0].name), (9, 6, "s7"));
+        let locks: Vec<_> = view.top_locks.iter().map(|lock| (&*lock.name, lock.holder.as_deref())).collect();
+        assert_eq!(
+            locks,
+            [("/locks/b", Some("<worker-1>")), ("/locks/a", None), ("/locks/a/deep", Some("/locks/a/deep/dd"))]
+        );
+        assert_eq!(view.top_locks[0].waiters, ["/locks/b/cc"]);
+        let page = html(&crate::admin::page::overview(&view));
+        for part in [
+            "<td class=\"n\">1/2</td>",
+            "/service?name=s7",
+            "&#60;worker-1&#62;",
+            "/locks?q=%2Flocks%2Fb",
+            "All services",
+        ] {
+            assert!(page.contains(part), "{part} is not in\n{page}");
+        }
     });
 }
 
@@ -294,6 +374,7 @@ fn the_way_of_a_request_is_told_with_its_reasons() {
             health: BTreeMap::new(),
             in_force: Arc::new(in_force),
             queues: Vec::new(),
+            unreadable_orders: Vec::new(),
             modules: Vec::new(),
             history: &history,
             ..*facts

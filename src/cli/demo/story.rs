@@ -67,9 +67,9 @@ impl Story {
     async fn chapters(&self) -> Result<(), Problem> {
         let locks = self.registry.locks();
         let mut backup = JoinSet::new();
-        backup.spawn(hold(locks.clone(), BACKUP));
-        let mut holder = ("worker-1", Some(locks.lock(REPORT).await?));
-        let mut waiter = ("worker-2", contend(&locks));
+        backup.spawn(hold(locks.clone().with_holder("worker-3"), BACKUP));
+        let mut holder = ("worker-1", Some(locks.clone().with_holder("worker-1").lock(REPORT).await?));
+        let mut waiter = ("worker-2", contend(&locks, "worker-2"));
         self.say.line(format!("worker-1 holds /locks/{REPORT}, worker-2 waits for it, worker-3 holds /locks/{BACKUP}"));
         self.count().await;
         for weight in [4, 1].into_iter().cycle() {
@@ -87,7 +87,7 @@ impl Story {
             {
                 self.say.line(format!("{} had it no longer: {error}", holder.0));
             }
-            let next = (holder.0, contend(&locks));
+            let next = (holder.0, contend(&locks, holder.0));
             let (name, mut waiting) = std::mem::replace(&mut waiter, next);
             holder = match timeout(PAUSE, waiting.join_next()).await {
                 Ok(Some(Ok(lock))) => {
@@ -217,9 +217,9 @@ impl Story {
 }
 
 /// Waits for the nightly report's lock, for as long as it is kept; whoever throws it out of the queue sees it come back.
-fn contend(locks: &Locks) -> JoinSet<Lock> {
+fn contend(locks: &Locks, name: &str) -> JoinSet<Lock> {
     let mut waiting = JoinSet::new();
-    waiting.spawn(lock(locks.clone(), REPORT));
+    waiting.spawn(lock(locks.clone().with_holder(name), REPORT));
     waiting
 }
 

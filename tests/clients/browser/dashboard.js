@@ -275,6 +275,8 @@ const checks = {
         const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
         const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`);
         assert.deepEqual(told, [], `${name} ${path}`);
+        const menu = await page.evaluate(() => Math.max(...[...document.querySelectorAll('nav a')].map((link) => link.getBoundingClientRect().right)));
+        assert.ok(menu <= (options.viewport?.width ?? 1280), `${name} ${path}: the menu is cut`);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(wide <= 0, `${name} ${path}: wider than the window by ${wide}`);
         if (shots) await page.screenshot({ path: `${shots}/${name}-${path.split('?')[0].slice(1) || 'overview'}.png` });

@@ -24,11 +24,16 @@ async function look(name, options) {
   await page.getByText('services').first().waitFor();
   // Calls are counted over five seconds.
   await page.waitForFunction(() => Number(document.querySelector('#figures span b').textContent) > 1);
+  // Within one look: who is registered, who holds which lock, and who waits.
+  for (const service of ['greeter', 'clock']) await page.locator('#top-services a', { hasText: service }).waitFor();
+  const report = page.locator('#top-locks tr', { hasText: '/locks/nightly-report' });
+  await report.getByText(/^worker-[12]$/).nth(1).waitFor();
   if (shots) await page.screenshot({ path: `${shots}/${name}-overview.png` });
   await page.goto(`${site}/services`);
   for (const service of ['greeter', 'clock']) await page.getByRole('link', { name: service }).waitFor();
   await page.goto(`${site}/locks`);
   await page.locator('.queue', { hasText: '/locks/nightly-report' }).locator('li:not(.head) code').waitFor();
+  await page.locator('.queue', { hasText: '/locks/nightly-report' }).locator('li.head b', { hasText: 'worker-' }).waitFor();
   await page.locator('.queue progress').nth(2).waitFor();
   if (shots) await page.screenshot({ path: `${shots}/${name}-locks.png` });
   await page.goto(`${site}/service?name=greeter`);

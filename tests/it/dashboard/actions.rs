@@ -105,15 +105,66 @@ async fn drain_and_weight_move_traffic_here_and_in_other_proxies() {
 async fn an_order_holds_here_while_etcd_is_away() {
     let (one, two) = (Backend::h2c("one").await, Backend::h2c("two").await);
     let mut scene = scene(&[&one, &two]).await;
+    let other = Waypost::on(&scene.etcd, &operator(&scene.etcd)).await;
     let browser = Browser::logged_in(&scene.waypost).await;
     let address = address(&scene, "drain", &one).await;
+    let row = format!("service?name=greeter&q={}", one.address);
+    shows(&other, &row, "/endpoints/rows/0/state", "healthy").await;
     scene.etcd.kill(0).await;
     let (form, _) = preview(&browser, &address).await;
     let (status, head, _) = browser.post("/action", &format!("{form}&minutes=5"), &[]).await;
     assert_eq!(status, 303, "{head}");
     assert_eq!(shares(&scene, 20, ["one", "two"]).await, [0, 20]);
     let events = view(&scene.waypost, "events?q=kind:action").await;
-    assert!(events["events"]["rows"][0]["text"].as_str().unwrap().contains("in this proxy only"), "{events}");
+    assert!(events["events"]["rows"][0]["text"].as_str().unwrap().contains("in this proxy only until"), "{events}");
+
+    // As soon as etcd is back, the others hear of it.
+    scene.etcd.restart(0).await;
+    shows(&other, &row, "/endpoints/rows/0/state", "draining").await;
+    shows(&scene.waypost, &row, "/endpoints/rows/0/state", "draining").await;
+    eventually("the event", || async {
+        let events = view(&scene.waypost, "events?q=kind:action").await;
+        let text = events["events"]["rows"][0]["text"].as_str().unwrap().to_owned();
+        if text.ends_with("is shared with all proxies now") { Ok(()) } else { Err(events) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_operators_the_second_sees_what_the_first_ordered() {
+    let one = Backend::h2c("one").await;
+    let scene = scene(&[&one]).await;
+    let other = Waypost::on(&scene.etcd, &operator(&scene.etcd)).await;
+    let row = format!("service?name=greeter&q={}", one.address);
+    shows(&other, &row, "/endpoints/rows/0/state", "healthy").await;
+    let (first, second) = (Browser::logged_in(&scene.waypost).await, Browser::logged_in(&other).await);
+    let (form, _) = preview(&second, &address(&scene, "unhealthy", &one).await).await;
+    act(&scene, &first, "drain", &one, "&minutes=10").await;
+    let (status, _, page) = second.post("/action", &format!("{form}&minutes=5"), &[]).await;
+    assert!(status == 409 && page.contains("The order for"), "{status} {page}");
+    shows(&other, &row, "/endpoints/rows/0/state", "draining").await;
+    let (form, page) = preview(&second, &address(&scene, "unhealthy", &one).await).await;
+    assert!(page.contains("An order stands: drain, for "), "{page}");
+    assert_eq!(second.post("/action", &format!("{form}&minutes=5"), &[]).await.0, 303);
+    shows(&scene.waypost, &row, "/endpoints/rows/0/state", "unhealthy").await;
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_read_is_not_followed_and_said() {
+    let one = Backend::h2c("one").await;
+    let scene = scene(&[&one]).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let (key, until) = (format!("/waypost/orders/greeter/{}", escaped(&one.address.to_string())), now + 8 * 86_400_000);
+    let order = format!(r#"{{"service":"greeter","endpoint":"{}","order":"drain","until":{until}}}"#, one.address);
+    scene.etcd.put(&key, &order).await;
+    let reason = "it holds for longer than seven days";
+    shows(&scene.waypost, "services", "/unreadable/0/reason", reason).await;
+    shows(&scene.waypost, "services", "/unreadable/0/key", key.as_str()).await;
+    let (attention, state) = ("/attention/0/text", "/endpoints/rows/0/state");
+    shows(&scene.waypost, "overview", attention, "1 order of an operator cannot be read").await;
+    shows(&scene.waypost, "service?name=greeter", state, "healthy").await;
+    scene.etcd.ctl(&["del", &key]).await;
+    shows(&scene.waypost, "services", "/unreadable", serde_json::json!([])).await;
 }
 
 #[tokio::test]
@@ -229,12 +280,17 @@ async fn nobody_acts_without_the_token_or_from_another_page() {
     assert_eq!(browser.post("/logout", &format!("mark={mark}"), &[]).await.0, 303);
     assert_eq!(browser.get(&address).await.0, 303, "logged out");
 
-    // Whoever guesses is slowed down, and then even the right token has to wait.
+    // Whoever guesses is told to wait, everywhere alike; the right token is taken all the same.
     for _ in 0..10 {
         assert_eq!(stranger.post("/login", "token=guess", &[]).await.0, 403);
     }
-    let right = format!("token={}", scene.waypost.token());
-    assert_eq!(stranger.post("/login", &right, &[]).await.0, 429);
+    let order = async |token: &str| stranger.post("/health", "{}", &[&format!("Authorization: Bearer {token}")]).await;
+    for (status, head, _) in [stranger.post("/login", "token=guess", &[]).await, order("guess").await] {
+        assert!(status == 429 && head.contains("\r\nretry-after: "), "{head}");
+    }
+    let (status, _, text) = order(&scene.waypost.token()).await;
+    assert!(status == 400 && text.contains("service: is missing"), "{text}");
+    assert_eq!(stranger.post("/login", &format!("token={}", scene.waypost.token()), &[]).await.0, 303);
 }
 
 #[tokio::test]
