@@ -295,7 +295,7 @@ async fn errors_are_pages_for_people_and_json_for_programs() {
         let (got, head, text) = browser.ask(line, "", &[]).await;
         assert!(got == status && text.contains(part) && !text.contains('<'), "{line}: {head}{text}");
     }
-    let (status, _, text) = browser.post("/action", "do=drain", &page).await;
+    let (status, _, text) = browser.post("/action", "do=dance", &page).await;
     assert!(status == 422 && text.contains("nothing was done") && text.contains("<nav"), "{text}");
     for (line, status) in [("GET /api/v1/nothing", 404), ("GET /api/else", 404), ("POST /api/v1/services", 405)] {
         for accept in [&page[..], &[]] {
