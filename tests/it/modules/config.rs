@@ -87,9 +87,16 @@ async fn modules_that_are_no_good_are_named_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_module_cannot_have_the_name_of_a_native_balancer() {
-    let modules = Modules::new(&[("weighted", filter(""))]);
-    let said = refused(&modules, "").await;
-    let expected = "wasm.folder: FOLDER/weighted.wasm has the name of a native balancer, `weighted`: rename it";
-    assert!(said.contains(expected), "{said}");
+async fn a_module_with_the_name_of_a_native_balancer_is_told_of_and_harms_nothing() {
+    let modules = Modules::new(&[("weighted", filter("")), ("broken", b"nonsense".to_vec())]);
+    let said = refused(&modules, "filters: [{module: broken}]\n").await;
+    let warning = "WARN FOLDER/weighted.wasm is not used: `weighted` as a balance is the native balancer of that name; \
+                   rename the file";
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
+    assert_eq!(said.matches("waypost.yaml:").count(), 1, "it is no error: {said}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+    command.args(["filters", "check"]).arg(modules.folder().join("weighted.wasm"));
+    let said = command.output().await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("cannot be used: `weighted` as a balance is the native balancer"), "{said}");
 }
