@@ -137,7 +137,7 @@ impl Loaded {
             since: self.since,
             read: self.read,
             rejected: self.rejected.clone(),
-            instances: meters.instances(self.module.hash()),
+            instances: if self.module.is_aside() { 0 } else { meters.instances(self.module.hash()) },
             calls,
             recent: calls.since(&self.before),
         }
