@@ -35,6 +35,9 @@ pub enum Fault {
     /// It gave no room for what it was to be given.
     #[error("its allocator gave no room for {0} bytes")]
     Allocator(usize),
+    /// The same while it was in a function of the host, which answered with a status.
+    #[error("its allocator gave no room for {1} bytes that it asked for in `{0}`")]
+    NoRoom(&'static str, usize),
     /// It answered something that makes no sense.
     #[error("`{callback}` gave an answer that is not valid: {why}")]
     Answer {
@@ -54,7 +57,7 @@ impl Fault {
             Fault::Exit { .. } => "exit",
             Fault::Export(..) => "export",
             Fault::Refused(_) => "refused",
-            Fault::Allocator(_) => "allocator",
+            Fault::Allocator(_) | Fault::NoRoom(..) => "allocator",
             Fault::Answer { .. } => "answer",
         }
     }
@@ -73,6 +76,6 @@ impl Fault {
 
     /// Whether the instance can go on: what it said was wrong, but it works as before.
     pub fn is_harmless(&self) -> bool {
-        matches!(self, Fault::Answer { .. })
+        matches!(self, Fault::Answer { .. } | Fault::NoRoom(..))
     }
 }

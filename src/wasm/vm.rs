@@ -354,7 +354,11 @@ fn enter<P: WasmParams, R: WasmResults>(
     let begun = meter.begin();
     let answer = function.call(&mut *store, arguments);
     meter.end(begun);
-    let broken = store.data_mut().broken.take();
+    let host = store.data_mut();
+    if let Some(len) = host.no_room.take() {
+        meter.wrong(&Fault::NoRoom(name, len));
+    }
+    let broken = host.broken.take();
     answer.and_then(|answer| broken.map_or(Ok(answer), Err)).map_err(|error| Fault::of(name, &error))
 }
 
