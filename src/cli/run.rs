@@ -168,7 +168,7 @@ pub(super) async fn serve(
 }
 
 /// Loads and tries out the modules that the settings name; what is wrong with them stands where they are named.
-async fn prepare(catalog: &Catalog, settings: &Settings, effective: &Effective) -> Result<Prepared, Errors> {
+pub(super) async fn prepare(catalog: &Catalog, settings: &Settings, effective: &Effective) -> Result<Prepared, Errors> {
     for file in settings.shadowed() {
         tracing::warn!("{file}");
     }

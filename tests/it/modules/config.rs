@@ -8,18 +8,25 @@ use super::{
 };
 use crate::harness::tools::Folder;
 
-/// What `waypost run` has to say of this configuration, which it must refuse.
+/// What `waypost run` has to say of this configuration, which it must refuse; and `waypost config check` of the same errors.
 async fn refused(modules: &Modules, text: &str) -> String {
     let folder = Folder::new("config");
     let file = folder.path().join("waypost.yaml");
     std::fs::write(&file, modules.config(text)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
-    command.arg("run").arg("--config").arg(&file).env("WAYPOST_PROXY_LISTEN", "127.0.0.1:0");
-    command.env("WAYPOST_ADMIN_LISTEN", "127.0.0.1:0").kill_on_drop(true);
-    let ended = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await.expect("it runs").unwrap();
-    assert!(!ended.status.success());
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
-    said.replace(&folder.path().display().to_string(), "").replace(&modules.folder().display().to_string(), "FOLDER")
+    let said = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+        command.args(arguments).arg(&file).env("WAYPOST_PROXY_LISTEN", "127.0.0.1:0");
+        command.env("WAYPOST_ADMIN_LISTEN", "127.0.0.1:0").kill_on_drop(true);
+        let ended = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await.expect("it ends").unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        said.replace(&folder.path().display().to_string(), "").replace(&modules.folder().display().to_string(), "FOLDER")
+    };
+    let (run, check) = (said(&["run", "--config"]).await, said(&["config", "check"]).await);
+    let errors = |said: &str| -> Vec<String> { said.lines().filter(|l| l.contains(".yaml:")).map(str::to_owned).collect() };
+    assert!(!errors(&run).is_empty(), "{run}");
+    assert_eq!(errors(&check), errors(&run));
+    run
 }
 
 #[tokio::test]
