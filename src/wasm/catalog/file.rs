@@ -1,6 +1,8 @@
 //! The file of a module, as it is looked at again and again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -10,7 +12,7 @@ use rustix::fs::OFlags;
 use crate::wasm::module::{LARGEST, LoadError};
 
 /// What tells one state of a file from another. What is there in its place is something too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Look {
     modified: (i64, i64),
     /// Nobody can set it back, as one can the other.
@@ -23,6 +25,16 @@ pub(super) fn look(file: &Path) -> Option<Look> {
     let found = std::fs::metadata(file).ok()?;
     let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
     Some(Look { modified, changed, size: found.size(), inode: found.ino() })
+}
+
+/// All files of modules in a folder, as one number that is another one when any of them changes, comes or goes.
+pub(in crate::wasm) fn look_at_all(folder: &Path) -> u64 {
+    let paths = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let modules = paths.filter(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    let all: BTreeSet<_> = modules.map(|path| (look(&path), path)).collect();
+    let mut hasher = DefaultHasher::new();
+    all.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Reads a module's file. Never waits, whatever stands in its place: a pipe would keep us for ever.
