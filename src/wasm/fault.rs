@@ -15,6 +15,9 @@ pub enum Fault {
         /// As the engine says it.
         why: String,
     },
+    /// It wants more from the beginning than a module may have.
+    #[error("it needs more than it may have: {0}")]
+    Limit(String),
     /// It took too long.
     #[error("`{0}` took more processor time than it may")]
     Time(&'static str),
@@ -53,6 +56,7 @@ impl Fault {
     pub fn label(&self) -> &'static str {
         match self {
             Fault::Trap { .. } => "trap",
+            Fault::Limit(_) => "limit",
             Fault::Time(_) => "time",
             Fault::Exit { .. } => "exit",
             Fault::Export(..) => "export",
@@ -71,6 +75,17 @@ impl Fault {
             Some(Trap::Interrupt) => Fault::Time(callback),
             Some(trap) => Fault::Trap { callback, why: trap.to_string() },
             None => Fault::Trap { callback, why: error.root_cause().to_string() },
+        }
+    }
+
+    /// What an error of the engine is as it makes an instance.
+    pub(super) fn of_making(error: &wasmtime::Error) -> Fault {
+        let why = error.root_cause().to_string();
+        match why.split_whitespace().next() {
+            // The engine has no types for these; tables have a limit that nobody can change.
+            Some("memory") if why.contains("exceeds") => Fault::Limit(format!("{why}; raise wasm.memory_limit")),
+            Some("table") if why.contains("exceeds") => Fault::Limit(why),
+            _ => Fault::of("instantiation", error),
         }
     }
 

@@ -59,7 +59,7 @@ impl Vm {
             Ok(host.budget.look(&mut host.since))
         });
         arm(&mut store, Budget::START);
-        let instance = module.pre.instantiate(&mut store).map_err(|error| Fault::of("instantiation", &error))?;
+        let instance = module.pre.instantiate(&mut store).map_err(|error| Fault::of_making(&error))?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let allocator = match export(&instance, &mut store, "proxy_on_memory_allocate")? {
             Some(allocator) => Some(allocator),

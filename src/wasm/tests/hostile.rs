@@ -197,12 +197,17 @@ fn memory_ends_at_its_limit() {
     whole_life(&mut vm).unwrap();
     assert_eq!(vm.memory(), 16 << 20);
     // More than that from the beginning, or tables without end.
-    for text in [
-        "(module (memory (export \"memory\") 300) (func (export \"proxy_abi_version_0_2_1\")))",
-        "(module (memory (export \"memory\") 1) (table 1000000 funcref) (func (export \"proxy_abi_version_0_2_1\")))",
+    for (what, expected) in [
+        ("(memory (export \"memory\") 300)", "memory minimum size of 300 pages exceeds memory limits; raise wasm.memory_limit"),
+        (
+            "(memory (export \"memory\") 1) (table 1000000 funcref)",
+            "table minimum size of 1000000 elements exceeds table limits",
+        ),
     ] {
-        let fault = start(&assemble(text), "").err().unwrap();
-        assert!(fault.to_string().starts_with("`instantiation` trapped"), "{fault}");
+        let text = format!("(module {what} (func (export \"proxy_abi_version_0_2_1\")))");
+        let fault = start(&assemble(&text), "").err().unwrap();
+        assert_eq!(fault.to_string(), format!("it needs more than it may have: {expected}"));
+        assert_eq!(fault.label(), "limit");
     }
 }
 
