@@ -1,6 +1,6 @@
 //! Log, time, ticks and contexts.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::level_filters::LevelFilter;
@@ -83,7 +83,7 @@ impl fmt::Display for Plain<'_> {
             if c.is_control() {
                 let escaped = c.escape_default();
                 written += escaped.len();
-                escaped.fmt(f)?;
+                write!(f, "{escaped}")?;
             } else {
                 written += c.len_utf8();
                 f.write_char(c)?;

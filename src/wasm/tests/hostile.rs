@@ -198,7 +198,10 @@ fn memory_ends_at_its_limit() {
     assert_eq!(vm.memory(), 16 << 20);
     // More than that from the beginning, or tables without end.
     for (what, expected) in [
-        ("(memory (export \"memory\") 300)", "memory minimum size of 300 pages exceeds memory limits; raise wasm.memory_limit"),
+        (
+            "(memory (export \"memory\") 300)",
+            "memory minimum size of 300 pages exceeds memory limits; raise wasm.memory_limit",
+        ),
         (
             "(memory (export \"memory\") 1) (table 1000000 funcref)",
             "table minimum size of 1000000 elements exceeds table limits",

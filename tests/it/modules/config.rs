@@ -20,10 +20,12 @@ async fn refused(modules: &Modules, text: &str) -> String {
         let ended = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await.expect("it ends").unwrap();
         let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
         assert_eq!(ended.status.code(), Some(2), "{said}");
-        said.replace(&folder.path().display().to_string(), "").replace(&modules.folder().display().to_string(), "FOLDER")
+        said.replace(&folder.path().display().to_string(), "")
+            .replace(&modules.folder().display().to_string(), "FOLDER")
     };
     let (run, check) = (said(&["run", "--config"]).await, said(&["config", "check"]).await);
-    let errors = |said: &str| -> Vec<String> { said.lines().filter(|l| l.contains(".yaml:")).map(str::to_owned).collect() };
+    let errors =
+        |said: &str| -> Vec<String> { said.lines().filter(|l| l.contains(".yaml:")).map(str::to_owned).collect() };
     assert!(!errors(&run).is_empty(), "{run}");
     assert_eq!(errors(&check), errors(&run));
     run
