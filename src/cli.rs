@@ -146,7 +146,7 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) | Failure::Usage(_) => 2,
+            Failure::Config(_) | Failure::Usage(_) | Failure::Run(process::Error::Modules(_)) => 2,
             // Who closes the pipe, such as `head`, has seen enough.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Failure::Output(_) | Failure::Run(_) | Failure::Demo(_) | Failure::Module(_) | Failure::Token(_) => 1,

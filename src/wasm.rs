@@ -7,6 +7,7 @@
 
 mod abi;
 mod bound;
+mod cache;
 mod catalog;
 mod chain;
 mod config;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failure;
+use super::settings::taken;
+use crate::balance::Balancer;
 use crate::telemetry::{LogConfig, init_log};
 use crate::wasm::{self, Trial};
 
@@ -44,6 +46,9 @@ pub(super) fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fa
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let Trial { module, load, start, memory, calls } = trial;
     writeln!(out, "{}: a {}, {:016x}", module.name(), module.kinds(), module.hash())?;
+    if Balancer::ALL.iter().any(|(name, _)| **name == **module.name()) {
+        writeln!(out, "  name             cannot be used: {}", taken(module.name()))?;
+    }
     writeln!(out, "  compiled in      {}", time(load))?;
     writeln!(out, "  started in       {}", time(start))?;
     writeln!(out, "  memory           {} KiB an instance", memory >> 10)?;

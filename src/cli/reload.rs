@@ -43,6 +43,9 @@ pub struct Reloader {
     handled: u64,
     /// The content at the last look. A change is acted upon when it is found twice, so that no half-written file is.
     seen: u64,
+    /// While the last reading was rejected: the files of modules at that time, and at the last look. One that comes or
+    /// changes may be what was wrong.
+    rejected: Option<(u64, u64)>,
 }
 
 type Content = Option<io::Result<Vec<u8>>>;
@@ -59,7 +62,8 @@ impl Reloader {
         let (settings, effective) = sources.load_from(content)?;
         let (settings, receiver) = watch::channel(Arc::new(settings));
         let current = watch::Sender::new(effective.clone());
-        Ok((Reloader { sources, settings, started: effective, current, handled: hash, seen: hash }, receiver))
+        let (started, handled, seen, rejected) = (effective, hash, hash, None);
+        Ok((Reloader { sources, settings, started, current, handled, seen, rejected }, receiver))
     }
 
     /// What was read in the end, and from where.
@@ -67,9 +71,9 @@ impl Reloader {
         self.current.subscribe()
     }
 
-    /// Looks at the file each second, and reads everything again when the file changed or `hangup` completes. What can be
-    /// read is handed on if `try_out` finds nothing wrong with it. `report` hears what came of it, after it was logged. Runs
-    /// until it is dropped, which may happen at any time.
+    /// Looks at the file each second, and reads everything again when the file changed or `hangup` completes; or, if it was
+    /// rejected the last time, when a file of a module changed. What can be read is handed on if `try_out` finds nothing wrong
+    /// with it. `report` hears what came of it, after it was logged. Runs until it is dropped, which may happen at any time.
     pub async fn run(
         mut self,
         mut hangup: impl AsyncFnMut(),
@@ -84,7 +88,9 @@ impl Reloader {
                 _ = ticks.tick() => false,
             };
             let content = self.content().await;
-            if !self.has_changed(&content) && !told {
+            let modules = self.modules().await;
+            let changed = self.has_changed(&content);
+            if !self.may_be_mended(modules) && !changed && !told {
                 continue;
             }
             let outcome = match self.read(content) {
@@ -94,6 +100,7 @@ impl Reloader {
                 },
                 Err(errors) => Outcome::Rejected(errors),
             };
+            self.rejected = matches!(outcome, Outcome::Rejected(_)).then_some((modules, modules));
             log(&outcome);
             report(&outcome);
         }
@@ -106,6 +113,18 @@ impl Reloader {
             Some(path) => Some(tokio::fs::read(path).await),
             None => None,
         }
+    }
+
+    /// The files of modules as they are now.
+    async fn modules(&self) -> u64 {
+        let settings = self.settings.borrow().clone();
+        tokio::task::spawn_blocking(move || settings.wasm.files()).await.unwrap_or_default()
+    }
+
+    /// Whether the last reading was rejected, and the files of modules changed since and have come to rest.
+    fn may_be_mended(&mut self, now: u64) -> bool {
+        let Some((then, seen)) = &mut self.rejected else { return false };
+        std::mem::replace(seen, now) == now && now != *then
     }
 
     /// Whether the file changed and has come to rest.

@@ -168,7 +168,10 @@ pub(super) async fn serve(
 }
 
 /// Loads and tries out the modules that the settings name; what is wrong with them stands where they are named.
-async fn prepare(catalog: &Catalog, settings: &Settings, effective: &Effective) -> Result<Prepared, Errors> {
+pub(super) async fn prepare(catalog: &Catalog, settings: &Settings, effective: &Effective) -> Result<Prepared, Errors> {
+    for file in settings.shadowed() {
+        tracing::warn!("{file}");
+    }
     catalog.prepare(settings.needs()).await.or_else(|wrong| {
         let wrong = wrong.into_iter().map(|NeedError { key, module, why }| (key, format!("module `{module}`: {why}")));
         effective.errors(wrong).map_or_else(|| Ok(Prepared::new()), Err)

@@ -74,7 +74,7 @@ impl Settings {
             wasm: section.section("wasm", wasm::Config::read),
             log: section.section("log", LogConfig::read),
         };
-        for (key, message) in settings.missing().into_iter().chain(settings.shadowed()) {
+        for (key, message) in settings.missing() {
             section.error_at(&key, message);
         }
         settings
@@ -111,14 +111,12 @@ impl Settings {
         needs
     }
 
-    /// Modules that nobody can name, for a native balancer has their name.
-    fn shadowed(&self) -> Vec<(String, String)> {
-        let files = Balancer::ALL.iter().filter_map(|(name, _)| Some((name, self.wasm.file(name).ok()?)));
-        let shadowed = files.map(|(name, file)| {
-            let message = format!("{} has the name of a native balancer, `{name}`: rename it", file.display());
-            ("wasm.folder".to_owned(), message)
-        });
-        shadowed.collect()
+    /// Files of modules that nothing uses, and that no service can name: a native balancer has their name.
+    pub(super) fn shadowed(&self) -> Vec<String> {
+        let used: BTreeSet<_> = self.needs().into_iter().map(|need| need.used.module).collect();
+        let unused = Balancer::ALL.iter().filter(|(name, _)| !used.contains(*name));
+        let files = unused.filter_map(|(name, _)| Some((name, self.wasm.file(name).ok()?)));
+        files.map(|(name, file)| format!("{} is not used: {}", file.display(), taken(name))).collect()
     }
 
     /// Modules of which there is no file: the keys that name them, and what is to be said of it.
@@ -171,6 +169,11 @@ fn prefixes(section: &mut Section<'_>, clients: &BTreeMap<String, etcd::Config>)
         }
         prefix
     })
+}
+
+/// What is to be said of a module with the name of a native balancer.
+pub(super) fn taken(name: &str) -> String {
+    format!("`{name}` as a balance is the native balancer of that name; rename the file")
 }
 
 /// Whether a change of this key waits for a restart.

@@ -15,7 +15,7 @@ use super::vm::Vm;
 use crate::telemetry::Rarely;
 
 /// Between two messages that the same instance fails.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+pub(super) const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// From one attempt to start a thread to the next.
 const AGAIN: Duration = Duration::from_secs(1);

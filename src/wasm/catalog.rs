@@ -137,7 +137,7 @@ impl Loaded {
             since: self.since,
             read: self.read,
             rejected: self.rejected.clone(),
-            instances: meters.instances(self.module.hash()),
+            instances: if self.module.is_aside() { 0 } else { meters.instances(self.module.hash()) },
             calls,
             recent: calls.since(&self.before),
         }
@@ -248,7 +248,8 @@ impl Inner {
         }
         let env = state.environments.entry(name.to_owned()).or_insert_with(|| {
             let (buffer, memory) = (self.config.buffer_limit as usize, self.config.memory_limit as usize);
-            Arc::new(Env::new(name, self.metrics.clone(), self.table.clone(), buffer, memory))
+            let env = Env::new(name, self.metrics.clone(), self.table.clone(), buffer, memory);
+            Arc::new(Env { telemetry: self.telemetry.clone(), ..env })
         });
         let env = env.clone();
         state.engine.clone().map(|engine| (engine, env)).ok_or_else(|| LoadError::Compile("no engine".to_owned()))

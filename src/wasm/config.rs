@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::catalog::file::look_at_all;
 use crate::config::{Section, defaults};
 
 /// Where modules are, and what they may take.
@@ -51,6 +52,11 @@ impl Config {
             Ok(_) => Err(format!("{} is no file", file.display())),
             Err(_) => Err(format!("there is no module {}", file.display())),
         }
+    }
+
+    /// A number that is another one when a file of a module in the folder changes, comes or goes.
+    pub fn files(&self) -> u64 {
+        look_at_all(&self.folder)
     }
 
     /// Where the file of a module belongs.

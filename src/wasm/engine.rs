@@ -1,16 +1,15 @@
-//! The engine that compiles and runs modules: its limits, its clock, and its cache of what it compiled.
+//! The engine that compiles and runs modules: its limits and its clock.
 
-use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use wasmtime::{Cache, CacheConfig, Linker, UpdateDeadline};
+use wasmtime::{Linker, UpdateDeadline};
 
 use super::abi;
+use super::cache;
 use super::host::Host;
 
 /// The engine's clock ticks so often; the time of a call is counted in ticks.
@@ -77,14 +76,21 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// An engine that keeps what it compiles in this folder, or nowhere.
+    /// An engine that keeps what it compiles in this folder, or nowhere. If the folder is no place for that, this is logged,
+    /// and nothing is kept.
     pub(super) fn new(cache: Option<&Path>) -> Result<Engine, EngineError> {
         let mut config = wasmtime::Config::new();
         config.epoch_interruption(true).max_wasm_stack(STACK);
-        if let Some(folder) = cache {
-            config.cache(Some(open_cache(folder)?));
-        }
+        let cache = cache.map(cache::open).transpose().unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            None
+        });
+        let folder = cache.as_ref().map(|cache| cache.directory().clone());
+        config.cache(cache);
         let engine = wasmtime::Engine::new(&config).map_err(EngineError::Engine)?;
+        if let Some(folder) = folder {
+            cache::settle(&engine, &folder);
+        }
         let mut linker = Linker::new(&engine);
         abi::link(&mut linker).map_err(EngineError::Engine)?;
         let running = Arc::new(AtomicBool::new(true));
@@ -109,38 +115,10 @@ fn tick(engine: &wasmtime::EngineWeak, alive: &Weak<AtomicBool>) {
 /// Why modules cannot be run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The cache is no place for compiled code.
-    #[error(
-        "the folder {folder} for compiled modules cannot be used: {why}; see to its rights, or name another one, or none, as wasm.cache"
-    )]
-    Cache {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
     /// The engine does not start here.
     #[error("the WebAssembly engine does not start: {0:#}")]
     Engine(wasmtime::Error),
     /// Its clock does not.
     #[error("cannot start the clock of the WebAssembly engine: {0}")]
     Thread(io::Error),
-}
-
-/// What is in the cache is run as machine code, so nobody else may write there.
-fn open_cache(folder: &Path) -> Result<Cache, EngineError> {
-    let error = |why: String| EngineError::Cache { folder: folder.to_owned(), why };
-    let folder = std::path::absolute(folder).map_err(|e| error(e.to_string()))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| error(e.to_string()))?;
-    let found = std::fs::metadata(&folder).map_err(|e| error(e.to_string()))?;
-    let us = rustix::process::geteuid().as_raw();
-    if found.uid() != us {
-        return Err(error(format!("it belongs to user {}, and this is user {us}", found.uid())));
-    }
-    if found.mode() & 0o022 != 0 {
-        std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(|e| error(e.to_string()))?;
-    }
-    let mut config = CacheConfig::new();
-    config.with_directory(folder.clone());
-    Cache::new(config).map_err(|e| error(format!("{e:#}")))
 }

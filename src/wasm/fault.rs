@@ -15,6 +15,9 @@ pub enum Fault {
         /// As the engine says it.
         why: String,
     },
+    /// It wants more from the beginning than a module may have.
+    #[error("it needs more than it may have: {0}")]
+    Limit(String),
     /// It took too long.
     #[error("`{0}` took more processor time than it may")]
     Time(&'static str),
@@ -35,6 +38,9 @@ pub enum Fault {
     /// It gave no room for what it was to be given.
     #[error("its allocator gave no room for {0} bytes")]
     Allocator(usize),
+    /// The same while it was in a function of the host, which answered with a status.
+    #[error("its allocator gave no room for {1} bytes that it asked for in `{0}`")]
+    NoRoom(&'static str, usize),
     /// It answered something that makes no sense.
     #[error("`{callback}` gave an answer that is not valid: {why}")]
     Answer {
@@ -50,11 +56,12 @@ impl Fault {
     pub fn label(&self) -> &'static str {
         match self {
             Fault::Trap { .. } => "trap",
+            Fault::Limit(_) => "limit",
             Fault::Time(_) => "time",
             Fault::Exit { .. } => "exit",
             Fault::Export(..) => "export",
             Fault::Refused(_) => "refused",
-            Fault::Allocator(_) => "allocator",
+            Fault::Allocator(_) | Fault::NoRoom(..) => "allocator",
             Fault::Answer { .. } => "answer",
         }
     }
@@ -71,8 +78,19 @@ impl Fault {
         }
     }
 
+    /// What an error of the engine is as it makes an instance.
+    pub(super) fn of_making(error: &wasmtime::Error) -> Fault {
+        let why = error.root_cause().to_string();
+        match why.split_whitespace().next() {
+            // The engine has no types for these; tables have a limit that nobody can change.
+            Some("memory") if why.contains("exceeds") => Fault::Limit(format!("{why}; raise wasm.memory_limit")),
+            Some("table") if why.contains("exceeds") => Fault::Limit(why),
+            _ => Fault::of("instantiation", error),
+        }
+    }
+
     /// Whether the instance can go on: what it said was wrong, but it works as before.
     pub fn is_harmless(&self) -> bool {
-        matches!(self, Fault::Answer { .. })
+        matches!(self, Fault::Answer { .. } | Fault::NoRoom(..))
     }
 }

@@ -13,6 +13,7 @@ use http_body::Body;
 use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use super::abi::{GuestMetrics, Metrics, SharedData};
+use super::catalog::Telemetry;
 use super::engine::Budget;
 use super::exchange::{Asked, Exchange, Shared};
 use super::fault::Fault;
@@ -35,6 +36,7 @@ pub(super) struct Env {
     /// The most that is kept of a body while a filter waits.
     pub(super) buffer_limit: usize,
     pub(super) memory_limit: usize,
+    pub(super) telemetry: Telemetry,
 }
 
 impl Env {
@@ -47,8 +49,8 @@ impl Env {
     ) -> Self {
         let module: Arc<str> = module.into();
         let metrics = Metrics::new(module.clone(), metrics);
-        let (shared, meters) = Default::default();
-        Env { module, shared, metrics, meters, table, buffer_limit, memory_limit }
+        let (shared, meters, telemetry) = Default::default();
+        Env { module, shared, metrics, meters, table, buffer_limit, memory_limit, telemetry }
     }
 }
 
@@ -145,6 +147,8 @@ pub(super) struct Host {
     pub(super) since: Option<Duration>,
     /// The module's allocator trapped while the module was in a function of the host.
     pub(super) broken: Option<wasmtime::Error>,
+    /// The module's allocator gave no room for so many bytes that the module asked for.
+    pub(super) no_room: Option<usize>,
     /// The module gave an answer to an exchange that cannot be sent.
     pub(super) wrong: Option<Fault>,
     pub(super) memory: Option<Memory>,
@@ -185,6 +189,7 @@ impl Host {
             budget: Budget::START,
             since: None,
             broken: None,
+            no_room: None,
             wrong: None,
             memory: None,
             allocator: None,

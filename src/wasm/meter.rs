@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bound::SAY_EVERY;
+use super::fault::Fault;
 use super::module::Module;
+use crate::telemetry::Rarely;
 
 /// One call in so many is timed. A prime, or it would always be the same callback of an exchange.
 const TIMED: u32 = 61;
@@ -104,12 +107,13 @@ pub(super) struct Meter {
     counts: Arc<Counts>,
     /// Calls until one is timed.
     until: u32,
+    complaint: Rarely,
 }
 
 impl Meter {
     /// For an instance that is being made.
     pub(super) fn new(module: Arc<Module>) -> Self {
-        Meter { module, counts: Arc::default(), until: 0 }
+        Meter { module, counts: Arc::default(), until: 0, complaint: Rarely::new(SAY_EVERY) }
     }
 
     /// The instance is ready for use. What it took to make it does not count.
@@ -138,6 +142,17 @@ impl Meter {
         if let Some(begun) = begun {
             add(&self.counts.timed, 1);
             add(&self.counts.nanos, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Something went wrong in it that the module alone was told.
+    pub(super) fn wrong(&mut self, fault: &Fault) {
+        let now = Instant::now();
+        let module = self.module.name();
+        self.module.env.telemetry.failed(module, fault.label());
+        self.module.note(fault, now);
+        if let Some(kept_back) = self.complaint.due(now) {
+            tracing::warn!(%module, kept_back, "module: {fault}");
         }
     }
 }

@@ -59,7 +59,7 @@ impl Vm {
             Ok(host.budget.look(&mut host.since))
         });
         arm(&mut store, Budget::START);
-        let instance = module.pre.instantiate(&mut store).map_err(|error| Fault::of("instantiation", &error))?;
+        let instance = module.pre.instantiate(&mut store).map_err(|error| Fault::of_making(&error))?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let allocator = match export(&instance, &mut store, "proxy_on_memory_allocate")? {
             Some(allocator) => Some(allocator),
@@ -354,7 +354,11 @@ fn enter<P: WasmParams, R: WasmResults>(
     let begun = meter.begin();
     let answer = function.call(&mut *store, arguments);
     meter.end(begun);
-    let broken = store.data_mut().broken.take();
+    let host = store.data_mut();
+    if let Some(len) = host.no_room.take() {
+        meter.wrong(&Fault::NoRoom(name, len));
+    }
+    let broken = host.broken.take();
     answer.and_then(|answer| broken.map_or(Ok(answer), Err)).map_err(|error| Fault::of(name, &error))
 }
 

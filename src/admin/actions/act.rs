@@ -51,7 +51,7 @@ impl Act {
             Act::Restore => "Give the order again.",
             Act::Revoke | Act::Release => "It cannot be undone: whoever had it must take it again.",
             Act::Reload => "Put the file there that was there before, and reload again.",
-            Act::Aside => "Reload the module.",
+            Act::Aside => "Reload the module: its file must be there and good, or it stays set aside.",
             _ => "Take the order back, or wait until its time is over.",
         }
     }

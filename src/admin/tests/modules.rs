@@ -101,11 +101,12 @@ async fn a_module_is_set_aside_and_starts_afresh_when_it_is_reloaded() {
     }
     check(&scene.act("aside").await, 303, &["location: /filters?q=mod"]);
     assert_eq!(scene.status().module.aside(), Some(Aside::Ordered));
+    scene.says("/api/v1/filters", &["\"instances\":0"]).await;
     scene.says("/filters", &["set aside by order", "do=reload"]).await;
     assert!(!scene.get("/filters").await.contains("do=aside"));
     scene.says("/", &["module mod is set aside by an operator&#39;s order"]).await;
     check(&scene.act("reload").await, 303, &["location: /filters?q=mod"]);
-    assert_eq!(scene.status().module.aside(), None);
+    assert_eq!((scene.status().module.aside(), scene.status().instances > 0), (None, true));
     scene.says("/events?q=kind:action", &["the module was set aside", "the module was loaded anew"]).await;
     check(&scene.act("reload").await, 303, &[]);
     scene.says("/events?q=kind:action", &["the file of the module was looked at, and is as it was"]).await;

@@ -206,3 +206,33 @@ async fn without_a_file_a_hangup_finds_nothing_new() {
     assert!(content.is_none());
     assert_eq!(Some(reload(&mut reloader, content)), applied(&[], &[]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_rejected_is_read_again_when_a_module_comes() {
+    let folder = Folder::new();
+    let text = |filters: &str| format!("wasm: {{folder: {}}}\nfilters: [{filters}]\n", folder.0.display());
+    let file = folder.write("waypost.yaml", &text(""));
+    let (reloader, settings) = Reloader::start(Sources::file(&file)).unwrap();
+    let (reported, mut reports) = tokio::sync::mpsc::channel(9);
+    let report = |outcome: &Outcome| reported.try_send(outcome.clone()).unwrap();
+    let running = reloader.run(async || std::future::pending::<()>().await, async |_, _| Ok(()), report);
+    let test = async {
+        folder.write("waypost.yaml", &text("{module: late}"));
+        assert!(matches!(reports.recv().await, Some(Outcome::Rejected(_))));
+        tokio::time::sleep(INTERVAL * 9).await;
+        assert!(reports.try_recv().is_err(), "it is reported once");
+        folder.write("note.txt", "no module");
+        folder.write("other.wasm", "another one");
+        assert!(matches!(reports.recv().await, Some(Outcome::Rejected(_))));
+        folder.write("late.wasm", "this one");
+        assert!(matches!(reports.recv().await, Some(Outcome::Applied { .. })));
+        assert_eq!(settings.borrow().filters.len(), 1);
+        folder.write("late.wasm", "what is in force is the catalog's to look at");
+        tokio::time::sleep(INTERVAL * 9).await;
+        assert!(reports.try_recv().is_err(), "nothing is read again");
+    };
+    tokio::select! {
+        () = running => unreachable!(),
+        () = test => {}
+    }
+}

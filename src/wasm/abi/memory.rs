@@ -93,7 +93,7 @@ pub(super) fn give(guest: &mut Guest<'_>, value: &[u8], at_place: i32, len_place
     let len = u32::try_from(value.len()).map_err(|_| Status::InternalFailure)?;
     let mut at = 0;
     if len > 0 {
-        let allocator = guest.data().allocator.clone().ok_or(Status::InvalidMemoryAccess)?;
+        let Some(allocator) = guest.data().allocator.clone() else { return Err(no_room(guest, value)) };
         at = match allocator.call(guest.as_context_mut(), len as i32) {
             Ok(at) => at,
             Err(error) => {
@@ -102,11 +102,16 @@ pub(super) fn give(guest: &mut Guest<'_>, value: &[u8], at_place: i32, len_place
                 return Err(Status::InvalidMemoryAccess);
             }
         };
-        if at == 0 {
-            return Err(Status::InvalidMemoryAccess);
+        if at == 0 || write(guest, at, value).is_err() {
+            return Err(no_room(guest, value));
         }
-        write(guest, at, value)?;
     }
     write_u32(guest, at_place, at as u32)?;
     write_u32(guest, len_place, len)
+}
+
+/// Notes that the allocator is of no use: the module may not tell, so that it is counted when its callback has ended.
+fn no_room(guest: &mut Guest<'_>, value: &[u8]) -> Status {
+    guest.data_mut().no_room.get_or_insert(value.len());
+    Status::InvalidMemoryAccess
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use wasmtime::{FuncType, Linker, Val, ValType};
 
-use super::general::{say, wall_clock};
+use super::general::{LONGEST_MESSAGE, say, wall_clock};
 use super::memory::{Answer, Guest, parts, slice, write, write_u32, write_u64};
 use crate::wasm::host::Host;
 
@@ -137,8 +137,8 @@ const REFUSED: [(&str, &str); 31] = [
 const MOST_VECTORS: i32 = 1_024;
 /// Random bytes at once, for the same reason.
 const MOST_RANDOM: u32 = 1 << 20;
-/// The longest output that is logged at once, in bytes.
-const LONGEST_OUTPUT: usize = 8 << 10;
+/// What is kept of one output, in bytes: more than is logged, so that it shows whether there was more.
+const LONGEST_OUTPUT: usize = 2 * LONGEST_MESSAGE;
 
 fn output(guest: &mut Guest<'_>, file: i32, vectors: i32, count: i32, out: i32) -> Answer {
     let (memory, host) = parts(guest)?;

@@ -29,19 +29,12 @@ pub struct Status {
     pub read: (SystemTime, Outcome),
     /// Why the file as it is now is not in force, if it is not.
     pub rejected: Option<String>,
-    /// Its instances that can be called.
+    /// Its instances that can be called; none while it is set aside.
     pub instances: usize,
     /// Calls into modules of that name since the process started.
     pub calls: Calls,
     /// Calls since this one came into force.
     pub recent: Calls,
-}
-
-impl Status {
-    /// Whether it can be called at all.
-    fn is_up(&self) -> bool {
-        self.instances > 0 && !self.module.is_aside()
-    }
 }
 
 /// What came of reading a module's file.
@@ -87,7 +80,7 @@ impl Collector for Catalog {
             |status: &Status| [("module", status.name.to_string()), ("hash", format!("{:016x}", status.module.hash()))];
         let name = |status: &Status| [("module", status.name.to_string())];
         let mut families = Families::new(encoder);
-        let up = modules.iter().map(|status| (version(status), u32::from(status.is_up())));
+        let up = modules.iter().map(|status| (version(status), u32::from(status.instances > 0)));
         let help = "Modules in force; 0 for one that is set aside, or of which no instance is up";
         families.gauges(names::MODULE_UP, help, up)?;
         let instances = modules.iter().map(|status| (version(status), status.instances as u64));

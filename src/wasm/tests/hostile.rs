@@ -129,30 +129,38 @@ fn misaligned_places_are_served_and_such_outside_are_refused() {
     }
 }
 
-/// A filter with an allocator of its own that reads a header; traps unless the status is the expected one.
-fn allocating(allocator: &str, expected: i32) -> Result<(), Fault> {
+/// A filter with an allocator of its own that reads a header twice in one call; traps unless the status is the expected
+/// one. Gives what was counted of it.
+fn allocating(allocator: &str, expected: i32) -> Result<u64, Fault> {
     let text = format!(
         "(module
            (import \"env\" \"proxy_get_header_map_value\" (func $get (param i32 i32 i32 i32 i32) (result i32)))
            (memory (export \"memory\") 1) (func (export \"proxy_abi_version_0_2_0\")) {allocator}
            (func (export \"proxy_on_request_headers\") (param i32 i32 i32) (result i32)
+             (drop (call $get (i32.const 0) @\":path\" (i32.const 0) (i32.const 4)))
              (if (i32.ne (call $get (i32.const 0) @\":path\" (i32.const 0) (i32.const 4)) (i32.const {expected}))
                (then unreachable))
              (i32.const 0)))"
     );
-    whole_life(&mut start(&assemble(&text), "").unwrap())
+    let mut vm = start(&assemble(&text), "").unwrap();
+    whole_life(&mut vm)?;
+    let failures = vm.module().failures();
+    if let Some((_, last)) = failures.last {
+        assert_eq!(last, "its allocator gave no room for 1 bytes that it asked for in `proxy_on_request_headers`");
+    }
+    Ok(failures.count)
 }
 
 #[test]
 fn allocators_that_fail_or_lie_harm_nobody() {
     let malloc = |body: &str| format!("(func $malloc (export \"malloc\") (param i32) (result i32) {body})");
-    allocating(&malloc("(i32.const 100)"), 0).unwrap();
-    allocating(&malloc("(i32.const 0)"), 6).unwrap();
-    allocating(&malloc("(i32.const 65536)"), 6).unwrap();
-    allocating(&malloc("(i32.const -1)"), 6).unwrap();
-    allocating("", 6).unwrap();
+    assert_eq!(allocating(&malloc("(i32.const 100)"), 0).unwrap(), 0);
+    for useless in ["(i32.const 0)", "(i32.const 65536)", "(i32.const -1)"] {
+        assert_eq!(allocating(&malloc(useless), 6).unwrap(), 1, "{useless}");
+    }
+    assert_eq!(allocating("", 6).unwrap(), 1);
     let renamed = malloc("(i32.const 100)").replace("\"malloc\"", "\"proxy_on_memory_allocate\"");
-    allocating(&renamed, 0).unwrap();
+    assert_eq!(allocating(&renamed, 0).unwrap(), 0);
     // One that traps, or ends, takes the whole call with it.
     assert_eq!(allocating(&malloc("unreachable"), 6).unwrap_err().label(), "trap");
     assert_eq!(allocating(&malloc("(loop $l (br $l)) (i32.const 0)"), 6).unwrap_err().label(), "time");
@@ -189,12 +197,20 @@ fn memory_ends_at_its_limit() {
     whole_life(&mut vm).unwrap();
     assert_eq!(vm.memory(), 16 << 20);
     // More than that from the beginning, or tables without end.
-    for text in [
-        "(module (memory (export \"memory\") 300) (func (export \"proxy_abi_version_0_2_1\")))",
-        "(module (memory (export \"memory\") 1) (table 1000000 funcref) (func (export \"proxy_abi_version_0_2_1\")))",
+    for (what, expected) in [
+        (
+            "(memory (export \"memory\") 300)",
+            "memory minimum size of 300 pages exceeds memory limits; raise wasm.memory_limit",
+        ),
+        (
+            "(memory (export \"memory\") 1) (table 1000000 funcref)",
+            "table minimum size of 1000000 elements exceeds table limits",
+        ),
     ] {
-        let fault = start(&assemble(text), "").err().unwrap();
-        assert!(fault.to_string().starts_with("`instantiation` trapped"), "{fault}");
+        let text = format!("(module {what} (func (export \"proxy_abi_version_0_2_1\")))");
+        let fault = start(&assemble(&text), "").err().unwrap();
+        assert_eq!(fault.to_string(), format!("it needs more than it may have: {expected}"));
+        assert_eq!(fault.label(), "limit");
     }
 }
 

@@ -8,18 +8,27 @@ use super::{
 };
 use crate::harness::tools::Folder;
 
-/// What `waypost run` has to say of this configuration, which it must refuse.
+/// What `waypost run` has to say of this configuration, which it must refuse; and `waypost config check` of the same errors.
 async fn refused(modules: &Modules, text: &str) -> String {
     let folder = Folder::new("config");
     let file = folder.path().join("waypost.yaml");
     std::fs::write(&file, modules.config(text)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
-    command.arg("run").arg("--config").arg(&file).env("WAYPOST_PROXY_LISTEN", "127.0.0.1:0");
-    command.env("WAYPOST_ADMIN_LISTEN", "127.0.0.1:0").kill_on_drop(true);
-    let ended = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await.expect("it runs").unwrap();
-    assert!(!ended.status.success());
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
-    said.replace(&folder.path().display().to_string(), "").replace(&modules.folder().display().to_string(), "FOLDER")
+    let said = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+        command.args(arguments).arg(&file).env("WAYPOST_PROXY_LISTEN", "127.0.0.1:0");
+        command.env("WAYPOST_ADMIN_LISTEN", "127.0.0.1:0").kill_on_drop(true);
+        let ended = tokio::time::timeout(crate::harness::PATIENCE, command.output()).await.expect("it ends").unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        said.replace(&folder.path().display().to_string(), "")
+            .replace(&modules.folder().display().to_string(), "FOLDER")
+    };
+    let (run, check) = (said(&["run", "--config"]).await, said(&["config", "check"]).await);
+    let errors =
+        |said: &str| -> Vec<String> { said.lines().filter(|l| l.contains(".yaml:")).map(str::to_owned).collect() };
+    assert!(!errors(&run).is_empty(), "{run}");
+    assert_eq!(errors(&check), errors(&run));
+    run
 }
 
 #[tokio::test]
@@ -87,9 +96,16 @@ async fn modules_that_are_no_good_are_named_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_module_cannot_have_the_name_of_a_native_balancer() {
-    let modules = Modules::new(&[("weighted", filter(""))]);
-    let said = refused(&modules, "").await;
-    let expected = "wasm.folder: FOLDER/weighted.wasm has the name of a native balancer, `weighted`: rename it";
-    assert!(said.contains(expected), "{said}");
+async fn a_module_with_the_name_of_a_native_balancer_is_told_of_and_harms_nothing() {
+    let modules = Modules::new(&[("weighted", filter("")), ("broken", b"nonsense".to_vec())]);
+    let said = refused(&modules, "filters: [{module: broken}]\n").await;
+    let warning = "WARN FOLDER/weighted.wasm is not used: `weighted` as a balance is the native balancer of that name; \
+                   rename the file";
+    assert_eq!(said.matches(warning).count(), 1, "{said}");
+    assert_eq!(said.matches("waypost.yaml:").count(), 1, "it is no error: {said}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+    command.args(["filters", "check"]).arg(modules.folder().join("weighted.wasm"));
+    let said = command.output().await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("cannot be used: `weighted` as a balance is the native balancer"), "{said}");
 }
