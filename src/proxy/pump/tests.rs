@@ -104,7 +104,7 @@ async fn a_body_that_breaks_off_ends_in_a_reset() {
 #[tokio::test]
 async fn a_small_body_does_not_wait_until_its_stream_is_open() {
     let (near, far) = duplex(1 << 20);
-    let (arrived, mut lengths) = tokio::sync::mpsc::unbounded_channel();
+    let (arrived, mut lengths) = tokio::sync::mpsc::channel(2);
     let server = tokio::spawn(async move {
         let mut connection = h2::server::handshake(near).await.unwrap();
         while let Some(Ok((request, respond))) = connection.accept().await {
@@ -115,7 +115,7 @@ async fn a_small_body_does_not_wait_until_its_stream_is_open() {
                     length += data.len();
                 }
                 drop(respond);
-                arrived.send(length).unwrap();
+                arrived.send(length).await.unwrap();
             });
         }
     });
