@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-pub(super) use self::written::{LONGEST, PREFIX};
+pub(super) use self::written::LONGEST;
 use self::written::{Written, key, names};
-use super::InForce;
+use super::{InForce, ORDERS};
 use super::show::Seconds;
 use crate::etcd::{Action, Client, Condition, Error, Event, KeyValue, Txn};
 use crate::health::{Health, Order};
@@ -209,7 +209,7 @@ impl Orders {
 
     async fn watch(&self, health: &Health, operator: &Client) -> Result<(), Error> {
         let before = self.lock().known.clone();
-        let listing = operator.list(PREFIX.as_bytes()).await?;
+        let listing = operator.list(ORDERS.as_bytes()).await?;
         let revision = listing.header.revision;
         // The cluster is another one, or has lost what was last written: its revisions are not to be compared.
         let is_new = before.values().any(|standing| standing.revision > revision);
@@ -222,7 +222,7 @@ impl Orders {
         for kv in listing.keys {
             self.take(health, kv).await;
         }
-        let mut watch = operator.watch(PREFIX.as_bytes(), revision + 1).await?;
+        let mut watch = operator.watch(ORDERS.as_bytes(), revision + 1).await?;
         loop {
             let response = match timeout(SILENCE / 3, watch.next()).await {
                 Ok(response) => response?,

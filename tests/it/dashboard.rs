@@ -74,7 +74,7 @@ pub async fn view(waypost: &Waypost, path: &str) -> Value {
 }
 
 /// Waits until a view has this at a place.
-async fn shows(waypost: &Waypost, path: &str, at: &str, expected: impl Into<Value>) {
+pub async fn shows(waypost: &Waypost, path: &str, at: &str, expected: impl Into<Value>) {
     let expected = expected.into();
     eventually(at, || async {
         let view = view(waypost, path).await;
