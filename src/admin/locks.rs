@@ -92,6 +92,12 @@ impl Prefix {
         self.revision = self.revision.max(response.header.revision);
     }
 
+    /// Why it is not known now what is held there; none if it is.
+    pub(super) fn unread(&self) -> Option<String> {
+        let never = || (!self.listed).then(|| "it has not been read yet".to_owned());
+        self.error.clone().or_else(never)
+    }
+
     fn queues(&self) -> Vec<Queue> {
         queue::queues(self.keys.values().map(|kept| &kept.kv))
     }
@@ -120,6 +126,13 @@ impl Locks {
             (name.clone(), Prefix { keys, listed: *listed, beyond: *beyond, error, revision: *revision })
         };
         self.lock().iter().map(state).collect()
+    }
+
+    /// The prefixes of which it is not known now what is held there, and why.
+    pub(super) fn unread(&self) -> Vec<(String, String)> {
+        let known = self.lock();
+        let unread = known.iter().filter_map(|(name, prefix)| Some((name.clone(), prefix.unread()?)));
+        unread.collect()
     }
 
     /// All queues, and since when each key is there.

@@ -172,6 +172,7 @@ fn attention_has_the_worst_first_with_since_when_and_what_to_do() {
         ]),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: Vec::new(),
+        unread_locks: Vec::new(),
         unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
@@ -219,6 +220,7 @@ fn with<T>(table: &Table, keys: &[crate::etcd::KeyValue], look: impl FnOnce(&Fac
         health: BTreeMap::new(),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: crate::registry::queue::queues(keys),
+        unread_locks: Vec::new(),
         unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
@@ -267,6 +269,44 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_said_to_be_free() {
+    let mut locked = crate::admin::locks::Prefix::default();
+    locked.error = Some("permission denied".to_owned());
+    with(&table(&[]), &[], |facts| {
+        let shown = |prefix: &crate::admin::locks::Prefix| {
+            let prefixes = vec![("/locks/".to_owned(), prefix.clone())];
+            let view = locks::locks(facts, prefixes, &BTreeMap::new(), ttl, &Query::default());
+            html(&crate::admin::page::locks(&view, &Query::default()))
+        };
+        let page = shown(&locked);
+        assert!(page.contains("is not known now: permission denied") && !page.contains("No lock is held"), "{page}");
+        locked.error = None;
+        let page = shown(&locked);
+        assert!(page.contains("has not been read yet") && !page.contains("No lock is held"), "{page}");
+        locked.listed = true;
+        assert!(shown(&locked).contains("No lock is held"));
+
+        let unread = vec![("/locks/".to_owned(), "permission denied".to_owned())];
+        let facts = Facts {
+            in_force: facts.in_force.clone(),
+            services: Vec::new(),
+            prefixes: Vec::new(),
+            health: BTreeMap::new(),
+            queues: Vec::new(),
+            unread_locks: unread,
+            unreadable_orders: Vec::new(),
+            modules: Vec::new(),
+            ..*facts
+        };
+        let found = attention::attention(&facts);
+        assert_eq!(found[0].text, "/locks/: who holds what is not known (permission denied)");
+        let view = overview::overview(&facts, found, Vec::new(), Vec::new());
+        let page = html(&crate::admin::page::overview(&view));
+        assert!(page.contains("locks: not known") && !page.contains("</b> locks held"), "{page}");
+    });
+}
+
+#[test]
 fn a_lock_s_holder_is_who_it_says_it_is() {
     let mut keys = [kv("/locks/a/aa", 0xaa, 7), kv("/locks/a/bb", 0xbb, 9), kv("/locks/boss/cc", 0xcc, 5)];
     keys[0].value = b"{\"holder\":\"<worker-1>\"}".to_vec();
@@ -299,6 +339,7 @@ fn a_lock_whose_key_is_no_text_has_no_button_and_the_reason() {
             prefixes: Vec::new(),
             health: BTreeMap::new(),
             queues: facts.queues.clone(),
+            unread_locks: Vec::new(),
             unreadable_orders: Vec::new(),
             modules: Vec::new(),
             ..*facts
@@ -374,6 +415,7 @@ fn the_way_of_a_request_is_told_with_its_reasons() {
             health: BTreeMap::new(),
             in_force: Arc::new(in_force),
             queues: Vec::new(),
+            unread_locks: Vec::new(),
             unreadable_orders: Vec::new(),
             modules: Vec::new(),
             history: &history,
