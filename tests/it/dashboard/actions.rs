@@ -112,11 +112,16 @@ async fn an_order_holds_here_while_etcd_is_away() {
     shows(&other, &row, "/endpoints/rows/0/state", "healthy").await;
     scene.etcd.kill(0).await;
     let (form, _) = preview(&browser, &address).await;
+    let (second, _) = preview(&browser, &address.replace("drain", "healthy")).await;
     let (status, head, _) = browser.post("/action", &format!("{form}&minutes=5"), &[]).await;
     assert_eq!(status, 303, "{head}");
     assert_eq!(shares(&scene, 20, ["one", "two"]).await, [0, 20]);
+    let (status, _, page) = browser.post("/action", &format!("{second}&minutes=5"), &[]).await;
+    assert!(status == 409 && page.contains("The order for"), "the guard is what stands here: {status} {page}");
+    let (_, page) = preview(&browser, &address).await;
+    assert!(page.contains("An order stands: drain, for "), "{page}");
     let events = view(&scene.waypost, "events?q=kind:action").await;
-    assert!(events["events"]["rows"][0]["text"].as_str().unwrap().contains("in this proxy only until"), "{events}");
+    assert!(events["events"]["rows"][1]["text"].as_str().unwrap().contains("in this proxy only until"), "{events}");
 
     // As soon as etcd is back, the others hear of it.
     scene.etcd.restart(0).await;
