@@ -3,18 +3,19 @@
 
 mod act;
 mod modules;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use self::act::Act;
+use self::unread::{Address, Form};
 use super::Running;
 use super::dashboard::Dashboard;
 use super::log::Kind;
@@ -171,7 +172,7 @@ impl Refusal {
 pub(super) async fn preview(
     State(running): State<Arc<Running>>,
     headers: HeaderMap,
-    Query(mut wish): Query<Wish>,
+    Address(mut wish): Address<Wish>,
 ) -> Response {
     let Some(mark) = running.sessions.mark(&headers) else { return Redirect::to("/login").into_response() };
     let keys = match look(&running, &mut wish).await {
@@ -198,7 +199,7 @@ pub(super) async fn preview(
 pub(super) async fn act(
     State(running): State<Arc<Running>>,
     headers: HeaderMap,
-    Form(mut wish): Form<Wish>,
+    Form(wish): Form<Wish>,
 ) -> Response {
     if !running.sessions.is_genuine(&headers, &wish.mark) {
         return Refusal(StatusCode::FORBIDDEN, "This form is not of your session. Log in again.".to_owned())

@@ -50,8 +50,8 @@ fn sentence(status: StatusCode, text: &str) -> String {
         (StatusCode::METHOD_NOT_ALLOWED, "") => {
             "This address is not used in this way: forms are sent to it.".to_owned()
         }
-        (StatusCode::UNPROCESSABLE_ENTITY, text) => {
-            format!("This form lacks something or cannot be read, so nothing was done ({text}). Load its page again.")
+        (StatusCode::UNPROCESSABLE_ENTITY, _) => {
+            "This form lacks something or cannot be read, so nothing was done. Load its page again.".to_owned()
         }
         (status, "") => format!("{}.", status.canonical_reason().unwrap_or("It is refused")),
         (_, text) => text.to_owned(),

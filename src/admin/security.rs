@@ -80,8 +80,12 @@ impl Guard {
         let (path, headers) = (request.uri.path(), &request.headers);
         let acts = request.method == Method::POST && ACTS.contains(&path);
         if !acts && !matches!(request.method, Method::GET | Method::HEAD) {
-            let text = "This address is only read, with GET or HEAD.\n";
-            return Some((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")], text).into_response());
+            let (allow, text) = match path {
+                "/logout" => ("POST", "This address takes POST only.\n"),
+                path if ACTS.contains(&path) => ("GET, HEAD, POST", "This address takes GET, HEAD and POST only.\n"),
+                _ => ("GET, HEAD", "This address is only read, with GET or HEAD.\n"),
+            };
+            return Some((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)], text).into_response());
         }
         let orders = acts && path == "/health";
         // A page in a browser names where it comes from: only our own may act, and none of ours sends orders to /health.
