@@ -22,6 +22,7 @@ use super::log::Kind;
 use super::page::{document, render};
 use super::show::Seconds;
 use super::view::attention::{encode, link};
+use super::view::locks;
 use crate::etcd::Client;
 use crate::health::Order;
 use crate::registry::clip;
@@ -90,10 +91,15 @@ struct Refused<'a> {
 
 impl Wish {
     /// The page to which it belongs.
-    fn back(&self) -> String {
+    fn back(&self, running: &Running) -> String {
         match self.act {
-            Act::Revoke => format!("/leases?q={:x}", self.lease),
-            Act::Release => format!("/locks?q={}", encode(&self.key)),
+            Act::Revoke => "/leases".to_owned(),
+            Act::Release => {
+                let queues = running.dashboard.locks.queues().0;
+                let mut queues = queues.iter();
+                let of = queues.find(|queue| queue.contenders.iter().any(|c| c.key == self.key.as_bytes()));
+                of.map_or_else(|| "/locks".to_owned(), |queue| locks::link(&queue.name))
+            }
             Act::Reload | Act::Aside => format!("/filters?q={}", encode(&self.module)),
             _ => link(&self.service),
         }
@@ -162,8 +168,8 @@ impl Refusal {
         Refusal(StatusCode::BAD_GATEWAY, format!("etcd did not do it: {error}"))
     }
 
-    fn page(&self, wish: &Wish) -> Response {
-        let main = render(&Refused { why: &self.1, back: &wish.back() });
+    fn page(&self, back: &str) -> Response {
+        let main = render(&Refused { why: &self.1, back });
         (self.0, Html(document("Not done", "", "", "", &main))).into_response()
     }
 }
@@ -177,7 +183,7 @@ pub(super) async fn preview(
     let Some(mark) = running.sessions.mark(&headers) else { return Redirect::to("/login").into_response() };
     let keys = match look(&running, &mut wish).await {
         Ok(keys) => keys,
-        Err(refusal) => return refusal.page(&wish),
+        Err(refusal) => return refusal.page(&wish.back(&running)),
     };
     let times = TIMES.map(|minutes| (minutes, Seconds(minutes * 60)));
     let main = render(&Preview {
@@ -203,18 +209,26 @@ pub(super) async fn act(
 ) -> Response {
     if !running.sessions.is_genuine(&headers, &wish.mark) {
         return Refusal(StatusCode::FORBIDDEN, "This form is not of your session. Log in again.".to_owned())
-            .page(&wish);
+            .page(&wish.back(&running));
     }
+    // What began is done and written down, also if the browser leaves.
+    let done = tokio::spawn(done(running, wish)).await;
+    done.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn done(running: Arc<Running>, mut wish: Wish) -> Response {
+    // Where the lock is: afterwards its key may be gone.
+    let back = wish.back(&running);
     match act_on(&running, &mut wish).await {
         Ok(text) => {
             tracing::info!(action = wish.act.word(), subject = clip(&wish.subject()), "an operator acted: {text}");
             running.dashboard.log.add(Kind::Action, &wish.subject(), text);
-            Redirect::to(&wish.back()).into_response()
+            Redirect::to(&back).into_response()
         }
         Err(refusal) => {
             let text = format!("refused: {}: {}", wish.act.verb(), refusal.1);
-            running.dashboard.log.add(Kind::Action, &wish.subject(), text);
-            refusal.page(&wish)
+            running.dashboard.log.add(Kind::Refused, &wish.subject(), text);
+            refusal.page(&back)
         }
     }
 }
