@@ -70,9 +70,9 @@ pub(in crate::admin) struct Contender {
     pub(in crate::admin) is_text: bool,
     /// What it proposed.
     pub(in crate::admin) value: Option<String>,
-    /// Since when it is in the queue.
+    /// For how long it holds, or waits.
     pub(in crate::admin) age: Option<Seconds>,
-    /// It was there before this proxy looked, so that it is older than that.
+    /// It held or waited before this proxy looked, so that it is longer than that.
     pub(in crate::admin) at_least: bool,
     /// The registration or proposal that hangs on the same lease.
     pub(in crate::admin) owner: Option<String>,
