@@ -168,9 +168,9 @@ impl Refusal {
         Refusal(StatusCode::BAD_GATEWAY, format!("etcd did not do it: {error}"))
     }
 
-    fn page(&self, back: &str) -> Response {
+    fn page(&self, back: &str, is_in: bool) -> Response {
         let main = render(&Refused { why: &self.1, back });
-        (self.0, Html(document("Not done", "", "", "", &main))).into_response()
+        (self.0, Html(document("Not done", "", "", "", &main, is_in))).into_response()
     }
 }
 
@@ -183,7 +183,7 @@ pub(super) async fn preview(
     let Some(mark) = running.sessions.mark(&headers) else { return Redirect::to("/login").into_response() };
     let keys = match look(&running, &mut wish).await {
         Ok(keys) => keys,
-        Err(refusal) => return refusal.page(&wish.back(&running)),
+        Err(refusal) => return refusal.page(&wish.back(&running), true),
     };
     let times = TIMES.map(|minutes| (minutes, Seconds(minutes * 60)));
     let main = render(&Preview {
@@ -198,7 +198,7 @@ pub(super) async fn preview(
         wish: &wish,
         mark: &mark,
     });
-    Html(document(wish.act.verb(), "", "", "", &main)).into_response()
+    Html(document(wish.act.verb(), "", "", "", &main, true)).into_response()
 }
 
 /// Does it.
@@ -209,7 +209,7 @@ pub(super) async fn act(
 ) -> Response {
     if !running.sessions.is_genuine(&headers, &wish.mark) {
         return Refusal(StatusCode::FORBIDDEN, "This form is not of your session. Log in again.".to_owned())
-            .page(&wish.back(&running));
+            .page(&wish.back(&running), running.sessions.mark(&headers).is_some());
     }
     // What began is done and written down, also if the browser leaves.
     let done = tokio::spawn(done(running, wish)).await;
@@ -228,7 +228,7 @@ async fn done(running: Arc<Running>, mut wish: Wish) -> Response {
         Err(refusal) => {
             let text = format!("refused: {}: {}", wish.act.verb(), refusal.1);
             running.dashboard.log.add(Kind::Refused, &wish.subject(), text);
-            refusal.page(&back)
+            refusal.page(&back, true)
         }
     }
 }

@@ -59,11 +59,12 @@ struct Guard {
 async fn tell(guard: Arc<Guard>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let (path, is_page) = (head.uri.path().to_owned(), is_page(&head.headers));
+    let is_in = is_page && guard.sessions.mark(&head.headers).is_some();
     let answer = match guard.refuse(&head).await {
         Some(refusal) => refusal,
         None => next.run(Request::from_parts(head, body)).await,
     };
-    errors::told(&path, is_page, answer).await
+    errors::told(&path, is_page, is_in, answer).await
 }
 
 /// Whether it is a person who asks, with a browser.

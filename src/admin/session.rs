@@ -193,7 +193,8 @@ pub(super) async fn page(State(running): State<Arc<Running>>, headers: HeaderMap
 
 fn form(running: &Running, problem: &str, mark: Option<String>) -> Html<String> {
     let unusable = running.sessions.token.as_ref().err().map(String::as_str);
-    Html(document("Log in", "/login", "", "", &render(&LoginPage { problem, unusable, mark })))
+    let (title, is_in) = if mark.is_some() { ("Log out", true) } else { ("Log in", false) };
+    Html(document(title, "/login", "", "", &render(&LoginPage { problem, unusable, mark }), is_in))
 }
 
 /// Takes a token.

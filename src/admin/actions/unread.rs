@@ -1,5 +1,7 @@
 //! Forms and addresses that cannot be read: what is wrong with them, in plain words.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -7,6 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::{LONGEST, Refused};
+use crate::admin::Running;
 use crate::admin::page::{document, render};
 
 /// A form that was sent.
@@ -15,32 +18,34 @@ pub(in crate::admin) struct Form<T>(pub(super) T);
 /// The same fields in an address.
 pub(in crate::admin) struct Address<T>(pub(super) T);
 
-/// The status of the refusal, and what the framework says.
-pub(in crate::admin) struct Unread(StatusCode, String);
+/// The status of the refusal, what the framework says, and whether it is said to somebody who is logged in.
+pub(in crate::admin) struct Unread(StatusCode, String, bool);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Running>> for Form<T> {
     type Rejection = Unread;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Unread> {
+    async fn from_request(request: Request, state: &Arc<Running>) -> Result<Self, Unread> {
+        let is_in = state.sessions.mark(request.headers()).is_some();
         let read = axum::Form::<T>::from_request(request, state).await;
-        read.map(|axum::Form(form)| Form(form)).map_err(|error| Unread(error.status(), error.body_text()))
+        read.map(|axum::Form(form)| Form(form)).map_err(|error| Unread(error.status(), error.body_text(), is_in))
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Address<T> {
+impl<T: DeserializeOwned> FromRequestParts<Arc<Running>> for Address<T> {
     type Rejection = Unread;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Unread> {
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Running>) -> Result<Self, Unread> {
+        let is_in = state.sessions.mark(&parts.headers).is_some();
         let read = axum::extract::Query::<T>::from_request_parts(parts, state).await;
         let read = read.map(|axum::extract::Query(fields)| Address(fields));
-        read.map_err(|error| Unread(error.status(), error.body_text()))
+        read.map_err(|error| Unread(error.status(), error.body_text(), is_in))
     }
 }
 
 impl IntoResponse for Unread {
     fn into_response(self) -> Response {
         let main = render(&Refused { why: &words(&self.1), back: "/" });
-        (self.0, Html(document("Not done", "", "", "", &main))).into_response()
+        (self.0, Html(document("Not done", "", "", "", &main, self.2))).into_response()
     }
 }
 

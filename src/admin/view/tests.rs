@@ -77,7 +77,7 @@ async fn no_name_is_markup_and_none_fills_a_page() {
         for (path, query) in [("/", Query::default()), ("/services", Query::default()), ("/service", named(&name))] {
             let (page, _) = show(&table, path, query).await;
             let status = page.before.first().unwrap();
-            let document = page.document(status, path);
+            let document = page.document(status, path, false);
             assert!(!document.contains("<script>") && !document.contains("onmouseover='"), "{document}");
             // A field that nobody sees, and links, have the whole name, or they would lead nowhere.
             let shown = document.lines().filter(|line| !line.contains("type=\"hidden\"")).collect::<String>();
@@ -88,7 +88,7 @@ async fn no_name_is_markup_and_none_fills_a_page() {
         assert!(page.missing && !html(&page).contains("<script>"));
         let query = Query { q: name.clone(), sort: name.clone(), ..Query::default() };
         let (page, _) = show(&table, "/services", query.clone()).await;
-        assert!(!page.document(&page.before[0], "/services").contains("<script>"));
+        assert!(!page.document(&page.before[0], "/services", false).contains("<script>"));
     }
 }
 
@@ -120,8 +120,8 @@ async fn rows_are_narrowed_sorted_and_cut() {
     assert_eq!((&endpoints["all"], &endpoints["matching"]), (&200.into(), &100.into()));
     assert_eq!((endpoints["rows"].as_array().unwrap().len(), page.rows.len()), (50, 50));
     assert_eq!(endpoints["rows"][0]["address"], "10.0.0.200:80");
-    let document = page.document(&page.before[0], "/service?name=a");
-    for part in ["aria-sort=\"descending\"", "50 of 100 shown", "?name=a&#38;q=zone%3Ab&#38;sort=-weight&#38;limit=150"]
+    let document = page.document(&page.before[0], "/service?name=a", true);
+    for part in ["aria-sort=\"descending\"", "50 of 100 shown", "?name=a&#38;q=zone%3Ab&#38;sort=-weight&#38;limit=150", ">Log out</a>"]
     {
         assert!(document.contains(part), "{part} is not in\n{document}");
     }
