@@ -202,11 +202,7 @@ pub(super) async fn preview(
 }
 
 /// Does it.
-pub(super) async fn act(
-    State(running): State<Arc<Running>>,
-    headers: HeaderMap,
-    Form(wish): Form<Wish>,
-) -> Response {
+pub(super) async fn act(State(running): State<Arc<Running>>, headers: HeaderMap, Form(wish): Form<Wish>) -> Response {
     if !running.sessions.is_genuine(&headers, &wish.mark) {
         return Refusal(StatusCode::FORBIDDEN, "This form is not of your session. Log in again.".to_owned())
             .page(&wish.back(&running), running.sessions.mark(&headers).is_some());

@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-pub(super) use self::written::LONGEST;
 use self::state::{Stage, Standing, State, Waiting};
+pub(super) use self::written::LONGEST;
 use self::written::{Written, key, names};
-use super::{InForce, ORDERS};
 use super::show::Seconds;
+use super::{InForce, ORDERS};
 use crate::etcd::{Action, Client, Condition, Error, Event, KeyValue, Txn};
 use crate::health::{Health, Order};
 use crate::registry::clip;

@@ -121,8 +121,12 @@ async fn rows_are_narrowed_sorted_and_cut() {
     assert_eq!((endpoints["rows"].as_array().unwrap().len(), page.rows.len()), (50, 50));
     assert_eq!(endpoints["rows"][0]["address"], "10.0.0.200:80");
     let document = page.document(&page.before[0], "/service?name=a", true);
-    for part in ["aria-sort=\"descending\"", "50 of 100 shown", "?name=a&#38;q=zone%3Ab&#38;sort=-weight&#38;limit=150", ">Log out</a>"]
-    {
+    for part in [
+        "aria-sort=\"descending\"",
+        "50 of 100 shown",
+        "?name=a&#38;q=zone%3Ab&#38;sort=-weight&#38;limit=150",
+        ">Log out</a>",
+    ] {
         assert!(document.contains(part), "{part} is not in\n{document}");
     }
     let (page, _) = show(&table, "/service", Query { limit: Some(150), ..query }).await;
