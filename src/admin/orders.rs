@@ -115,8 +115,9 @@ impl Orders {
             let mut state = self.lock();
             state.settle(key, waiting, None);
             let at = found.as_ref().map_or(waiting.place_of, |kv| kv.mod_revision);
-            // What came since was done since.
-            if state.known.get(key.as_bytes()).is_some_and(|standing| standing.revision > at) {
+            // What was given or came since was done since.
+            let is_newer = |standing: &Standing| standing.revision > at;
+            if state.waiting.contains_key(key) || state.known.get(key.as_bytes()).is_some_and(is_newer) {
                 return;
             }
             state.known.remove(key.as_bytes());
