@@ -28,7 +28,7 @@ pub(super) struct Standing {
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
     /// What it has until it has a revision; below 0, so that it is none.
-    id: i64,
+    pub(super) id: i64,
     pub(super) written: Option<Written>,
     /// The revision of the order that it takes the place of in etcd; 0: there was none.
     pub(super) place_of: i64,
