@@ -48,6 +48,8 @@ use crate::config::{self, Section};
 use crate::etcd;
 use crate::telemetry::Registry;
 
+/// Below which keys the orders of operators stand, for all proxies.
+pub const ORDERS: &str = "/waypost/orders/";
 /// The name of the etcd client that actions are done with.
 pub const OPERATOR: &str = "operator";
 /// How long answers under way may take when the server ends.

@@ -3,24 +3,26 @@
 
 mod act;
 mod modules;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use self::act::Act;
+use self::unread::{Address, Form};
 use super::Running;
 use super::dashboard::Dashboard;
 use super::log::Kind;
 use super::page::{document, render};
 use super::show::Seconds;
 use super::view::attention::{encode, link};
+use super::view::locks;
 use crate::etcd::Client;
 use crate::health::Order;
 use crate::registry::clip;
@@ -73,6 +75,7 @@ struct Preview<'a> {
     verb: &'a str,
     what: String,
     undo: &'a str,
+    back: String,
     keys: Vec<String>,
     standing: Option<String>,
     times: &'a [(u64, Seconds)],
@@ -89,10 +92,15 @@ struct Refused<'a> {
 
 impl Wish {
     /// The page to which it belongs.
-    fn back(&self) -> String {
+    fn back(&self, running: &Running) -> String {
         match self.act {
-            Act::Revoke => format!("/leases?q={:x}", self.lease),
-            Act::Release => format!("/locks?q={}", encode(&self.key)),
+            Act::Revoke => "/leases".to_owned(),
+            Act::Release => {
+                let queues = running.dashboard.locks.queues().0;
+                let mut queues = queues.iter();
+                let of = queues.find(|queue| queue.contenders.iter().any(|c| c.key == self.key.as_bytes()));
+                of.map_or_else(|| "/locks".to_owned(), |queue| locks::link(&queue.name))
+            }
             Act::Reload | Act::Aside => format!("/filters?q={}", encode(&self.module)),
             _ => link(&self.service),
         }
@@ -161,9 +169,9 @@ impl Refusal {
         Refusal(StatusCode::BAD_GATEWAY, format!("etcd did not do it: {error}"))
     }
 
-    fn page(&self, wish: &Wish) -> Response {
-        let main = render(&Refused { why: &self.1, back: &wish.back() });
-        (self.0, Html(document("Not done", "", "", "", &main))).into_response()
+    fn page(&self, back: &str, is_in: bool) -> Response {
+        let main = render(&Refused { why: &self.1, back });
+        (self.0, Html(document("Not done", "", "", "", &main, is_in))).into_response()
     }
 }
 
@@ -171,12 +179,12 @@ impl Refusal {
 pub(super) async fn preview(
     State(running): State<Arc<Running>>,
     headers: HeaderMap,
-    Query(mut wish): Query<Wish>,
+    Address(mut wish): Address<Wish>,
 ) -> Response {
     let Some(mark) = running.sessions.mark(&headers) else { return Redirect::to("/login").into_response() };
     let keys = match look(&running, &mut wish).await {
         Ok(keys) => keys,
-        Err(refusal) => return refusal.page(&wish),
+        Err(refusal) => return refusal.page(&wish.back(&running), true),
     };
     let times = TIMES.map(|minutes| (minutes, Seconds(minutes * 60)));
     let main = render(&Preview {
@@ -184,6 +192,7 @@ pub(super) async fn preview(
         verb: wish.act.verb(),
         what: wish.what(),
         undo: wish.act.undo(),
+        back: wish.back(&running),
         keys: keys.iter().map(|key| clip(key)).collect(),
         times: if wish.act.lasts() { &times } else { &[] },
         weighs: wish.act == Act::Weight,
@@ -191,29 +200,33 @@ pub(super) async fn preview(
         wish: &wish,
         mark: &mark,
     });
-    Html(document(wish.act.verb(), "", "", "", &main)).into_response()
+    Html(document(wish.act.verb(), "", "", "", &main, true)).into_response()
 }
 
 /// Does it.
-pub(super) async fn act(
-    State(running): State<Arc<Running>>,
-    headers: HeaderMap,
-    Form(mut wish): Form<Wish>,
-) -> Response {
+pub(super) async fn act(State(running): State<Arc<Running>>, headers: HeaderMap, Form(wish): Form<Wish>) -> Response {
     if !running.sessions.is_genuine(&headers, &wish.mark) {
         return Refusal(StatusCode::FORBIDDEN, "This form is not of your session. Log in again.".to_owned())
-            .page(&wish);
+            .page(&wish.back(&running), running.sessions.mark(&headers).is_some());
     }
+    // What began is done and written down, also if the browser leaves.
+    let done = tokio::spawn(done(running, wish)).await;
+    done.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn done(running: Arc<Running>, mut wish: Wish) -> Response {
+    // Where the lock is: afterwards its key may be gone.
+    let back = wish.back(&running);
     match act_on(&running, &mut wish).await {
         Ok(text) => {
             tracing::info!(action = wish.act.word(), subject = clip(&wish.subject()), "an operator acted: {text}");
             running.dashboard.log.add(Kind::Action, &wish.subject(), text);
-            Redirect::to(&wish.back()).into_response()
+            Redirect::to(&back).into_response()
         }
         Err(refusal) => {
             let text = format!("refused: {}: {}", wish.act.verb(), refusal.1);
-            running.dashboard.log.add(Kind::Action, &wish.subject(), text);
-            refusal.page(&wish)
+            running.dashboard.log.add(Kind::Refused, &wish.subject(), text);
+            refusal.page(&back, true)
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::dashboard::{Target, Wanted};
@@ -32,7 +32,7 @@ impl Target {
 }
 
 /// A page.
-pub(super) async fn page(State(running): State<Arc<Running>>, uri: Uri) -> Response {
+pub(super) async fn page(State(running): State<Arc<Running>>, headers: HeaderMap, uri: Uri) -> Response {
     let Some(target) = Target::of(&uri) else {
         return (StatusCode::BAD_REQUEST, "The part of the address behind `?` cannot be read.\n").into_response();
     };
@@ -42,7 +42,8 @@ pub(super) async fn page(State(running): State<Arc<Running>>, uri: Uri) -> Respo
     };
     let topic = uri.path_and_query().map_or("/", |address| address.as_str());
     let code = if page.missing { StatusCode::NOT_FOUND } else { StatusCode::OK };
-    (code, Html(page.document(&status, topic))).into_response()
+    let is_in = running.sessions.mark(&headers).is_some();
+    (code, Html(page.document(&status, topic, is_in))).into_response()
 }
 
 /// A view as JSON.

@@ -183,6 +183,7 @@ impl Dashboard {
             health: health.services(),
             in_force: in_force.borrow().clone(),
             queues: self.locks.queues().0,
+            unread_locks: self.locks.unread(),
             unreadable_orders: self.orders.unreadable(),
             modules: modules.status().iter().map(module).collect(),
             history,

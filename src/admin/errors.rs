@@ -16,8 +16,8 @@ struct ErrorPage<'a> {
     why: &'a str,
 }
 
-/// An answer with its error told so. What is no error of the asker's, or told so already, stays as it is.
-pub(super) async fn told(path: &str, is_page: bool, answer: Response) -> Response {
+/// An answer with its error told so, to somebody who is logged in or not. What is no error of the asker's, or told so already, stays as it is.
+pub(super) async fn told(path: &str, is_page: bool, is_in: bool, answer: Response) -> Response {
     let is_api = path.starts_with("/api/");
     let wanted = match (is_api, is_page) {
         (true, _) => "application/json",
@@ -35,7 +35,8 @@ pub(super) async fn told(path: &str, is_page: bool, answer: Response) -> Respons
     let body = match (is_api, is_page) {
         (true, _) => serde_json::json!({ "error": why }).to_string(),
         (_, true) => {
-            document(head.status.canonical_reason().unwrap_or("Error"), "", "", "", &render(&ErrorPage { why: &why }))
+            let title = head.status.canonical_reason().unwrap_or("Error");
+            document(title, "", "", "", &render(&ErrorPage { why: &why }), is_in)
         }
         _ => format!("{why}\n"),
     };
@@ -50,8 +51,8 @@ fn sentence(status: StatusCode, text: &str) -> String {
         (StatusCode::METHOD_NOT_ALLOWED, "") => {
             "This address is not used in this way: forms are sent to it.".to_owned()
         }
-        (StatusCode::UNPROCESSABLE_ENTITY, text) => {
-            format!("This form lacks something or cannot be read, so nothing was done ({text}). Load its page again.")
+        (StatusCode::UNPROCESSABLE_ENTITY, _) => {
+            "This form lacks something or cannot be read, so nothing was done. Load its page again.".to_owned()
         }
         (status, "") => format!("{}.", status.canonical_reason().unwrap_or("It is refused")),
         (_, text) => text.to_owned(),

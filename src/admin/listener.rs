@@ -1,21 +1,25 @@
-//! The admin server's connections: not too many, and none that only sits there. The server takes its connections
-//! from here, and has no clock of its own.
+//! The admin server's connections: not too many, and none that only sits there. Where all are taken, the one that has been
+//! idle longest ends for a new one. The server takes its connections from here, and has no clock of its own.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// Connections at a time; more wait in the kernel's queue. A scraper needs one and a browser six.
+/// Connections at a time. A scraper needs one and a browser six.
 const CONNECTIONS: usize = 64;
+/// How long a connection may take to end for a new one, before the next is asked to.
+const ENDING: Duration = Duration::from_millis(100);
 /// From the connect to the first byte of an answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// From one byte of an answer to the next, of this answer or of the next one. Longer than the usual pause between two
@@ -26,11 +30,51 @@ const NEXT_ANSWER: Duration = Duration::from_secs(150);
 pub(super) struct Limited {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    open: Vec<Weak<Use>>,
 }
 
 impl Limited {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Limited { listener, room: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Limited { listener, room: Arc::new(Semaphore::new(CONNECTIONS)), open: Vec::new() }
+    }
+
+    /// Room for one more connection, for which the idlest ends if there is none.
+    async fn make_room(&mut self) -> Option<OwnedSemaphorePermit> {
+        while self.room.available_permits() == 0 {
+            let open = self.open.iter().filter_map(Weak::upgrade);
+            if let Some(idlest) = open.filter(|one| !one.is_ended()).min_by_key(|one| *one.last()) {
+                idlest.end();
+            }
+            if let Ok(room) = timeout(ENDING, Arc::clone(&self.room).acquire_owned()).await {
+                return room.ok();
+            }
+        }
+        // None only if the semaphore were closed, which nobody does.
+        Arc::clone(&self.room).acquire_owned().await.ok()
+    }
+}
+
+/// What a connection was last used for, and whether it is to end.
+#[derive(Debug)]
+struct Use {
+    /// Whether something was asked that is not answered yet, and when anything was last asked or answered.
+    last: Mutex<(bool, Instant)>,
+    ended: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Use {
+    fn last(&self) -> MutexGuard<'_, (bool, Instant)> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 }
 
@@ -39,10 +83,12 @@ impl Listener for Limited {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
-        // None only if the semaphore were closed, which nobody does.
-        let room = Arc::clone(&self.room).acquire_owned().await.ok();
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Connection::new(stream, room), peer)
+        let room = self.make_room().await;
+        let connection = Connection::new(stream, room);
+        self.open.retain(|open| open.strong_count() > 0);
+        self.open.push(Arc::downgrade(&connection.used));
+        (connection, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -51,20 +97,27 @@ impl Listener for Limited {
 }
 
 /// A connection that fails when nothing was sent on it for too long: its client is idle, sends its request byte by byte,
-/// or does not read the answer. One rule for the three, because an answer is only sent to a whole request.
+/// or does not read the answer. One rule for the three, because an answer is only sent to a whole request. So does one that
+/// is to end for another.
 pub(super) struct Connection<S> {
     stream: S,
     deadline: Pin<Box<Sleep>>,
+    used: Arc<Use>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl<S> Connection<S> {
     fn new(stream: S, room: Option<OwnedSemaphorePermit>) -> Self {
-        Connection { stream, deadline: Box::pin(sleep(FIRST_ANSWER)), _room: room }
+        let last = Mutex::new((false, Instant::now()));
+        let used = Arc::new(Use { last, ended: AtomicBool::new(false), waker: AtomicWaker::new() });
+        Connection { stream, deadline: Box::pin(sleep(FIRST_ANSWER)), used, _room: room }
     }
 
     fn in_time<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        ready!(self.deadline.as_mut().poll(context));
+        self.used.waker.register(context.waker());
+        if !self.used.is_ended() {
+            ready!(self.deadline.as_mut().poll(context));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -72,7 +125,9 @@ impl<S> Connection<S> {
         if outcome.is_pending() {
             return self.in_time(context);
         }
-        self.deadline.as_mut().reset(Instant::now() + NEXT_ANSWER);
+        let now = Instant::now();
+        self.deadline.as_mut().reset(now + NEXT_ANSWER);
+        *self.used.last() = (false, now);
         outcome
     }
 }
@@ -87,7 +142,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if let Poll::Ready(late) = self.in_time(context) {
             return Poll::Ready(late);
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            *self.used.last() = (true, Instant::now());
+        }
+        outcome
     }
 }
 

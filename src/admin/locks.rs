@@ -46,9 +46,11 @@ struct Kept {
     seen: Instant,
     /// It came while it was watched, so that its age is known.
     exact: bool,
+    /// Since when it is at the head of its queue.
+    held: Option<Since>,
 }
 
-/// Since when a key is there: the time, or that it is at least so long.
+/// Since when a key holds, or else is there: the time, and whether it is known or it is at least so long.
 pub(super) type Since = (Instant, bool);
 
 /// A queue changed hands.
@@ -64,13 +66,17 @@ impl Prefix {
         self.beyond = keys.len().saturating_sub(KEYS);
         for kv in keys.into_iter().take(KEYS) {
             let before = old.get(&kv.key).filter(|kept| kept.kv.create_revision == kv.create_revision);
-            let (seen, exact) = before.map_or((now, false), |kept| (kept.seen, kept.exact));
-            self.keys.insert(kv.key.clone(), Kept { kv, seen, exact });
+            let (seen, exact, held) = before.map_or((now, false, None), |kept| (kept.seen, kept.exact, kept.held));
+            self.keys.insert(kv.key.clone(), Kept { kv, seen, exact, held });
         }
         (self.revision, self.listed) = (header.revision, true);
+        // Whose predecessor left while nobody watched holds for longer than is known.
+        let queues = self.queues();
+        self.note_holders(&queues, now, false);
     }
 
-    fn take(&mut self, response: Response, now: Instant) {
+    /// Gives what the queues are then.
+    fn take(&mut self, response: Response, now: Instant) -> Vec<Queue> {
         for event in response.events {
             if event.revision() <= self.revision {
                 continue;
@@ -81,7 +87,7 @@ impl Prefix {
                     if let Some(kept) = self.keys.get_mut(&kv.key).filter(|_| !is_new) {
                         kept.kv = kv;
                     } else if self.keys.len() < KEYS {
-                        self.keys.insert(kv.key.clone(), Kept { kv, seen: now, exact: is_new });
+                        self.keys.insert(kv.key.clone(), Kept { kv, seen: now, exact: is_new, held: None });
                     } else {
                         self.beyond += 1;
                     }
@@ -90,6 +96,26 @@ impl Prefix {
             }
         }
         self.revision = self.revision.max(response.header.revision);
+        let queues = self.queues();
+        self.note_holders(&queues, now, true);
+        queues
+    }
+
+    /// Notes since when those hold who did not before. Of a blocked queue nobody does.
+    fn note_holders(&mut self, queues: &[Queue], now: Instant, is_watched: bool) {
+        let heads = queues.iter().filter(|queue| queue.blocked_by.is_none()).filter_map(|q| q.contenders.first());
+        for head in heads {
+            if let Some(kept) = self.keys.get_mut(&head.key) {
+                let exact = is_watched && (kept.exact || kept.seen < now);
+                kept.held.get_or_insert((now, exact));
+            }
+        }
+    }
+
+    /// Why it is not known now what is held there; none if it is.
+    pub(super) fn unread(&self) -> Option<String> {
+        let never = || (!self.listed).then(|| "it has not been read yet".to_owned());
+        self.error.clone().or_else(never)
     }
 
     fn queues(&self) -> Vec<Queue> {
@@ -122,12 +148,19 @@ impl Locks {
         self.lock().iter().map(state).collect()
     }
 
-    /// All queues, and since when each key is there.
+    /// The prefixes of which it is not known now what is held there, and why.
+    pub(super) fn unread(&self) -> Vec<(String, String)> {
+        let known = self.lock();
+        let unread = known.iter().filter_map(|(name, prefix)| Some((name.clone(), prefix.unread()?)));
+        unread.collect()
+    }
+
+    /// All queues, and since when each key holds, or else is there.
     pub(super) fn queues(&self) -> (Vec<Queue>, BTreeMap<Vec<u8>, Since>) {
         let known = self.lock();
         let queues = known.values().flat_map(Prefix::queues).collect();
         let keys = known.values().flat_map(|prefix| prefix.keys.iter());
-        (queues, keys.map(|(key, kept)| (key.clone(), (kept.seen, kept.exact))).collect())
+        (queues, keys.map(|(key, kept)| (key.clone(), kept.held.unwrap_or((kept.seen, kept.exact)))).collect())
     }
 
     /// Follows one prefix for ever, and tells who took what over.
@@ -187,8 +220,8 @@ impl Locks {
         let mut told = Vec::new();
         self.change(prefix, |known| {
             let before = known.queues();
-            known.take(response, Instant::now());
-            told = hand_overs(&before, &known.queues());
+            let after = known.take(response, Instant::now());
+            told = hand_overs(&before, &after);
         });
         told.into_iter().for_each(tell);
     }
@@ -246,7 +279,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let listing = |keys| Listing { header: Header { revision: 5, ..Header::default() }, keys };
         prefix.list(listing(vec![kv(1, 3, 3)]), at(0));
-        prefix.take(response(6, vec![Event::Put(kv(1, 3, 3)), Event::Put(kv(2, 6, 6))]), at(10));
+        drop(prefix.take(response(6, vec![Event::Put(kv(1, 3, 3)), Event::Put(kv(2, 6, 6))]), at(10)));
         let since = |prefix: &Prefix, lease| {
             let kept = &prefix.keys[&kv(lease, 0, 0).key];
             (kept.seen, kept.exact)
@@ -258,12 +291,29 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_holds_since_its_predecessor_left() {
+        let (start, mut prefix) = (Instant::now(), Prefix::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let listing = |keys| Listing { header: Header { revision: 5, ..Header::default() }, keys };
+        let delete = |lease, revision| Event::Delete { key: kv(lease, 0, 0).key, mod_revision: revision };
+        let held = |prefix: &Prefix, lease| prefix.keys[&kv(lease, 0, 0).key].held;
+        prefix.list(listing(vec![kv(1, 3, 3), kv(2, 4, 4)]), at(0));
+        assert_eq!((held(&prefix, 1), held(&prefix, 2)), (Some((at(0), false)), None));
+        drop(prefix.take(response(6, vec![Event::Put(kv(3, 6, 6))]), at(10)));
+        drop(prefix.take(response(7, vec![delete(1, 7)]), at(20)));
+        assert_eq!((held(&prefix, 2), held(&prefix, 3)), (Some((at(20), true)), None));
+        // It left while nobody watched: the next holds for at least as long as that is known.
+        prefix.list(listing(vec![kv(3, 6, 6)]), at(30));
+        assert_eq!(held(&prefix, 3), Some((at(30), false)));
+    }
+
+    #[test]
     fn hand_overs_are_told() {
         let mut prefix = Prefix::default();
         let mut step = |events| {
             let before = prefix.queues();
-            prefix.take(response(0, events), Instant::now());
-            hand_overs(&before, &prefix.queues()).into_iter().map(|told| told.text).collect::<Vec<_>>()
+            let after = prefix.take(response(0, events), Instant::now());
+            hand_overs(&before, &after).into_iter().map(|told| told.text).collect::<Vec<_>>()
         };
         let delete = |lease, revision| Event::Delete { key: kv(lease, 0, 0).key, mod_revision: revision };
         assert_eq!(step(vec![Event::Put(kv(1, 3, 3))]), ["taken, with the fencing token 3"]);

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::table::{Endpoints, Table};
 
-/// Events that are kept.
+/// Events that are kept, and what operators did, which no crowd of other events may push out.
 const EVENTS: usize = 1_000;
+const ACTIONS: usize = 200;
 /// Of one service, so many comers and goers at a time are named; more are counted.
 const NAMED: usize = 10;
 /// Changes of the table are gathered for so long.
@@ -20,6 +21,8 @@ pub(super) enum Kind {
     Registry,
     Lock,
     Action,
+    /// An action that was not done.
+    Refused,
 }
 
 /// Something that happened.
@@ -34,24 +37,37 @@ pub(super) struct Entry {
 
 /// What happened last.
 #[derive(Debug, Default)]
-pub(super) struct Log(Mutex<VecDeque<Entry>>);
+pub(super) struct Log(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    events: VecDeque<Entry>,
+    actions: VecDeque<Entry>,
+}
 
 impl Log {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(&self, kind: Kind, subject: &str, text: String) {
-        let mut events = self.lock();
-        if events.len() == EVENTS {
-            events.pop_front();
+        let mut kept = self.lock();
+        let (ring, most) = match kind {
+            Kind::Action | Kind::Refused => (&mut kept.actions, ACTIONS),
+            Kind::Registry | Kind::Lock => (&mut kept.events, EVENTS),
+        };
+        if ring.len() == most {
+            ring.pop_front();
         }
-        events.push_back(Entry { at: SystemTime::now(), kind, subject: subject.to_owned(), text });
+        ring.push_back(Entry { at: SystemTime::now(), kind, subject: subject.to_owned(), text });
     }
 
     /// The newest last.
     pub(super) fn events(&self) -> Vec<Entry> {
-        self.lock().iter().cloned().collect()
+        let kept = self.lock();
+        let mut events: Vec<_> = kept.events.iter().chain(&kept.actions).cloned().collect();
+        events.sort_by_key(|entry| entry.at);
+        events
     }
 
     /// Writes down who comes and leaves, for ever. Who is there at first did not come.
@@ -108,6 +124,16 @@ mod tests {
         assert_eq!(differences(&endpoints("a", &[1]), &endpoints("a", &[4])), [weight]);
         let many = differences(&Endpoints::default(), &endpoints("a", &[1; 30]));
         assert_eq!((many.len(), &*many[10]), (11, "20 more came"));
+    }
+
+    #[test]
+    fn what_operators_did_is_pushed_out_by_their_own_only() {
+        let log = Log::default();
+        (0..201).for_each(|n| log.add(Kind::Action, "a", n.to_string()));
+        log.add(Kind::Refused, "a", "refused".to_owned());
+        (0..1_005).for_each(|_| log.add(Kind::Registry, "a", "came".to_owned()));
+        let events = log.events();
+        assert_eq!((events.len(), &*events[0].text, &*events[199].text), (1_200, "2", "refused"));
     }
 
     #[test]

@@ -1,20 +1,21 @@
 //! Orders for endpoints, shared with other proxies through etcd: a key each below our own prefix, on a lease that ends
-//! with the order. What is ordered while etcd is away holds here at once, and is shared when etcd is back. An order takes
+//! with the order. What is ordered holds here at once and is then shared; while etcd is away, when it is back. An order takes
 //! the place of the one that its giver saw, and of no other.
 
+mod state;
 mod written;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-pub(super) use self::written::{LONGEST, PREFIX};
+use self::state::{Stage, Standing, State, Waiting};
+pub(super) use self::written::LONGEST;
 use self::written::{Written, key, names};
-use super::InForce;
 use super::show::Seconds;
+use super::{InForce, ORDERS};
 use crate::etcd::{Action, Client, Condition, Error, Event, KeyValue, Txn};
 use crate::health::{Health, Order};
 use crate::registry::clip;
@@ -33,29 +34,6 @@ pub(super) struct Orders {
     due: Notify,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// As they stand in etcd.
-    known: HashMap<Vec<u8>, Standing>,
-    /// Given while etcd was away, by key.
-    waiting: BTreeMap<String, Waiting>,
-}
-
-#[derive(Debug, Clone)]
-struct Standing {
-    revision: i64,
-    /// The order, or why it cannot be followed.
-    read: Result<Written, String>,
-}
-
-/// An order to be shared, or that one is taken back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Waiting {
-    written: Option<Written>,
-    /// The revision of the order that it takes the place of; 0: there was none.
-    place_of: i64,
-}
-
 /// What came of sharing.
 enum Shared {
     /// It stands, at this revision; 0: none stands.
@@ -69,14 +47,12 @@ impl Orders {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The revision of the order that stands for an endpoint, 0 if none, and the order in words.
+    /// What tells the order that stands here for an endpoint from others, 0 if none does, and the order in words.
     pub(super) fn standing(&self, service: &str, endpoint: &str) -> (i64, Option<String>) {
         let state = self.lock();
-        let Some(standing) = state.known.get(key(service, endpoint).as_bytes()) else { return (0, None) };
+        let (id, written) = state.standing(&key(service, endpoint));
         let left = |written: &Written| Seconds::from(written.left(SystemTime::now()));
-        let words =
-            standing.read.as_ref().ok().map(|written| format!("{}, for {} more", written.words(), left(written)));
-        (standing.revision, words)
+        (id, written.map(|written| format!("{}, for {} more", written.words(), left(written))))
     }
 
     /// The keys that cannot be read, with why, in their order.
@@ -89,8 +65,8 @@ impl Orders {
         unread
     }
 
-    /// Orders something for an endpoint in the place of the order of that revision, through etcd for all. While etcd is
-    /// away it holds here, and is shared later. The text says how far it reaches. `Err` says why it is not done.
+    /// Orders something for an endpoint in the place of what stands: here at once, then through etcd for all. While etcd
+    /// is away it is shared later. The text says how far it reaches. `Err` says why it is not done.
     pub(super) async fn give(
         &self,
         health: &Health,
@@ -100,31 +76,58 @@ impl Orders {
         place_of: i64,
     ) -> Result<String, String> {
         let key = key(service, endpoint);
+        let changed = || {
+            let what = format!("The order for {}", clip(endpoint));
+            format!("{what} changed since the page was shown, so nothing was done. Look again, then decide.")
+        };
         let written = order.map(|(order, time)| Written::new(service, endpoint, order, SystemTime::now() + time));
-        let waiting = Waiting { written, place_of };
-        let reach = match share(&operator.within(AT_ONCE), &key, &waiting).await {
+        let waiting = self.lock().begin(&key, written, place_of).ok_or_else(changed)?;
+        if !health.order(service, endpoint, order).await {
+            self.lock().settle(&key, &waiting, None);
+            return Err(format!("service {service} has no endpoint {endpoint} now"));
+        }
+        match share(&operator.within(AT_ONCE), &key, &waiting).await {
             Ok(Shared::Done(revision)) => {
                 let mut state = self.lock();
-                state.waiting.remove(&key);
+                state.settle(&key, &waiting, None);
                 state.stands(key.into_bytes(), revision, waiting.written);
-                "in all proxies that follow these orders".to_owned()
+                Ok("in all proxies that follow these orders".to_owned())
             }
-            Ok(Shared::Changed(_)) => {
-                let what = format!("The order for {}", clip(endpoint));
-                return Err(format!(
-                    "{what} changed since the page was shown, so nothing was done. Look again, then decide."
-                ));
+            Ok(Shared::Changed(found)) => {
+                self.give_way(health, &key, &waiting, found).await;
+                Err(changed())
             }
             Err(error) if error.is_retryable() => {
-                self.lock().waiting.insert(key, waiting);
+                self.lock().settle(&key, &waiting, Some(Stage::Later));
                 self.due.notify_one();
-                format!("in this proxy only until etcd is back: {error}")
+                Ok(format!("in this proxy only until etcd is back: {error}"))
             }
-            Err(error) => format!("in this proxy only, for it could not be shared: {error}"),
-        };
-        match health.order(service, endpoint, order).await {
-            true => Ok(reach),
-            false => Err(format!("service {service} has no endpoint {endpoint} now")),
+            Err(error) => {
+                self.lock().settle(&key, &waiting, waiting.alone());
+                Ok(format!("in this proxy only, for it could not be shared: {error}"))
+            }
+        }
+    }
+
+    /// Lets hold here again what stands in etcd, instead of what was given here.
+    async fn give_way(&self, health: &Health, key: &str, waiting: &Waiting, found: Option<KeyValue>) {
+        {
+            let mut state = self.lock();
+            state.settle(key, waiting, None);
+            let at = found.as_ref().map_or(waiting.place_of, |kv| kv.mod_revision);
+            // What was given or came since was done since.
+            let is_newer = |standing: &Standing| standing.revision > at;
+            if state.waiting.contains_key(key) || state.known.get(key.as_bytes()).is_some_and(is_newer) {
+                return;
+            }
+            state.known.remove(key.as_bytes());
+        }
+        match (found, names(key.as_bytes())) {
+            (Some(kv), _) => self.take(health, kv).await,
+            (None, Some((service, endpoint))) => {
+                health.order(&service, &endpoint, None).await;
+            }
+            (None, None) => {}
         }
     }
 
@@ -142,11 +145,11 @@ impl Orders {
     async fn share(&self, health: &Health, in_force: watch::Receiver<Arc<InForce>>, tell: impl Fn(&str, String)) {
         loop {
             self.due.notified().await;
-            while !self.lock().waiting.is_empty() {
+            while !self.lock().later().is_empty() {
                 sleep(AGAIN).await;
                 let operator = in_force.borrow().operator.clone();
-                let waiting = self.lock().waiting.clone();
-                for (key, waiting) in waiting {
+                let later = self.lock().later();
+                for (key, waiting) in later {
                     let Some(operator) = &operator else { break };
                     let Some(text) = self.share_late(health, operator, &key, &waiting).await else { break };
                     let (service, endpoint) = names(key.as_bytes()).unwrap_or_default();
@@ -159,7 +162,7 @@ impl Orders {
 
     /// Shares what had to wait; what came of it, or none if etcd is still away.
     async fn share_late(&self, health: &Health, operator: &Client, key: &str, waiting: &Waiting) -> Option<String> {
-        let is_over = waiting.written.as_ref().is_some_and(|written| written.left(SystemTime::now()).is_zero());
+        let is_over = waiting.is_over();
         let shared = match is_over {
             true => Ok(Shared::Done(0)),
             false => match share(operator, key, waiting).await {
@@ -175,17 +178,16 @@ impl Orders {
             Ok(Shared::Done(_)) => "what was ordered here is shared with all proxies now".to_owned(),
             Ok(Shared::Changed(_)) => "what was ordered here gives way to an order of another proxy".to_owned(),
         };
-        {
-            let mut state = self.lock();
-            if state.waiting.get(key) == Some(waiting) {
-                state.waiting.remove(key);
+        match shared {
+            Ok(Shared::Done(revision)) => {
+                let mut state = self.lock();
+                state.settle(key, waiting, None);
+                if !is_over {
+                    state.stands(key.as_bytes().to_vec(), revision, waiting.written.clone());
+                }
             }
-            if let (Ok(Shared::Done(revision)), false) = (&shared, is_over) {
-                state.stands(key.as_bytes().to_vec(), *revision, waiting.written.clone());
-            }
-        }
-        if let Ok(Shared::Changed(Some(kv))) = shared {
-            self.take(health, kv).await;
+            Ok(Shared::Changed(found)) => self.give_way(health, key, waiting, found).await,
+            Err(_) => self.lock().settle(key, waiting, waiting.alone()),
         }
         Some(text)
     }
@@ -209,7 +211,7 @@ impl Orders {
 
     async fn watch(&self, health: &Health, operator: &Client) -> Result<(), Error> {
         let before = self.lock().known.clone();
-        let listing = operator.list(PREFIX.as_bytes()).await?;
+        let listing = operator.list(ORDERS.as_bytes()).await?;
         let revision = listing.header.revision;
         // The cluster is another one, or has lost what was last written: its revisions are not to be compared.
         let is_new = before.values().any(|standing| standing.revision > revision);
@@ -222,7 +224,7 @@ impl Orders {
         for kv in listing.keys {
             self.take(health, kv).await;
         }
-        let mut watch = operator.watch(PREFIX.as_bytes(), revision + 1).await?;
+        let mut watch = operator.watch(ORDERS.as_bytes(), revision + 1).await?;
         loop {
             let response = match timeout(SILENCE / 3, watch.next()).await {
                 Ok(response) => response?,
@@ -263,7 +265,9 @@ impl Orders {
             }
         }
         let standing = Standing { revision: kv.mod_revision, read: read.map(|(written, _)| written) };
-        self.lock().known.insert(kv.key, standing);
+        let mut state = self.lock();
+        state.waiting.retain(|key, waiting| waiting.stage != Stage::Here || key.as_bytes() != kv.key);
+        state.known.insert(kv.key, standing);
     }
 
     /// Takes back what a key ordered that went at this revision, unless it came again since.
@@ -274,7 +278,8 @@ impl Orders {
                 return;
             }
             state.known.remove(key);
-            std::str::from_utf8(key).is_ok_and(|key| state.waiting.contains_key(key))
+            let ours = std::str::from_utf8(key).ok().and_then(|key| state.waiting.get(key));
+            ours.is_some_and(|waiting| !waiting.is_over())
         };
         if let Some((service, endpoint)) = names(key).filter(|_| !is_ours_now) {
             health.order(&service, &endpoint, None).await;
@@ -282,20 +287,7 @@ impl Orders {
     }
 }
 
-impl State {
-    /// Notes what we have just done, which the watch says too, if it did not say something newer already.
-    fn stands(&mut self, key: Vec<u8>, revision: i64, written: Option<Written>) {
-        if self.known.get(&key).is_some_and(|standing| standing.revision > revision && revision > 0) {
-            return;
-        }
-        match written {
-            Some(written) => drop(self.known.insert(key, Standing { revision, read: Ok(written) })),
-            None => drop(self.known.remove(&key)),
-        }
-    }
-}
-
-async fn share(operator: &Client, key: &str, Waiting { written, place_of }: &Waiting) -> Result<Shared, Error> {
+async fn share(operator: &Client, key: &str, Waiting { written, place_of, .. }: &Waiting) -> Result<Shared, Error> {
     let key = key.as_bytes().to_vec();
     let value = written.as_ref().map(Written::value);
     let lease = match written {

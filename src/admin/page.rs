@@ -160,8 +160,8 @@ pub(super) fn status(view: &Status) -> Piece {
 }
 
 impl Page {
-    /// The whole document. `topic` is the address under which its pieces are followed.
-    pub(super) fn document(&self, status: &Piece, topic: &str) -> String {
+    /// The whole document, for somebody who is logged in or not. `topic` is the address under which its pieces are followed.
+    pub(super) fn document(&self, status: &Piece, topic: &str, is_in: bool) -> String {
         let main = match &self.table {
             Some(Table { label, hint, query, columns }) => {
                 let path = topic.split('?').next().unwrap_or_default();
@@ -170,13 +170,14 @@ impl Page {
             }
             None => self.before.iter().chain(&self.rows).chain(&self.after).map(|piece| piece.html.as_str()).collect(),
         };
-        document(&self.title, self.here, topic, &status.html, &main)
+        document(&self.title, self.here, topic, &status.html, &main, is_in)
     }
 }
 
-/// A document with this content. Without a topic it is not followed.
-pub(super) fn document(title: &str, here: &str, topic: &str, status: &str, main: &str) -> String {
-    let pages = PAGES.map(|(link, name, key)| (link, name, key, link == here)).to_vec();
+/// A document with this content, for somebody who is logged in or not. Without a topic it is not followed.
+pub(super) fn document(title: &str, here: &str, topic: &str, status: &str, main: &str, is_in: bool) -> String {
+    let name = |link, name| if is_in && link == "/login" { "Log out" } else { name };
+    let pages = PAGES.map(|(link, text, key)| (link, name(link, text), key, link == here)).to_vec();
     render(&Layout { title, topic, build: &BUILD, status, pages, main })
 }
 

@@ -59,11 +59,12 @@ struct Guard {
 async fn tell(guard: Arc<Guard>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let (path, is_page) = (head.uri.path().to_owned(), is_page(&head.headers));
+    let is_in = is_page && guard.sessions.mark(&head.headers).is_some();
     let answer = match guard.refuse(&head).await {
         Some(refusal) => refusal,
         None => next.run(Request::from_parts(head, body)).await,
     };
-    errors::told(&path, is_page, answer).await
+    errors::told(&path, is_page, is_in, answer).await
 }
 
 /// Whether it is a person who asks, with a browser.
@@ -80,8 +81,12 @@ impl Guard {
         let (path, headers) = (request.uri.path(), &request.headers);
         let acts = request.method == Method::POST && ACTS.contains(&path);
         if !acts && !matches!(request.method, Method::GET | Method::HEAD) {
-            let text = "This address is only read, with GET or HEAD.\n";
-            return Some((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")], text).into_response());
+            let (allow, text) = match path {
+                "/logout" => ("POST", "This address takes POST only.\n"),
+                path if ACTS.contains(&path) => ("GET, HEAD, POST", "This address takes GET, HEAD and POST only.\n"),
+                _ => ("GET, HEAD", "This address is only read, with GET or HEAD.\n"),
+            };
+            return Some((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)], text).into_response());
         }
         let orders = acts && path == "/health";
         // A page in a browser names where it comes from: only our own may act, and none of ours sends orders to /health.

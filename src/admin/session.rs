@@ -105,7 +105,10 @@ impl Sessions {
 
     /// Whether a request has the token in `Authorization: Bearer`, as programs send it; none if it has no such header.
     pub(super) async fn bearer(&self, headers: &HeaderMap) -> Option<Result<(), Wrong>> {
-        let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+        let (scheme, given) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
         Some(self.check(given.trim()).await)
     }
 
@@ -190,7 +193,8 @@ pub(super) async fn page(State(running): State<Arc<Running>>, headers: HeaderMap
 
 fn form(running: &Running, problem: &str, mark: Option<String>) -> Html<String> {
     let unusable = running.sessions.token.as_ref().err().map(String::as_str);
-    Html(document("Log in", "/login", "", "", &render(&LoginPage { problem, unusable, mark })))
+    let (title, is_in) = if mark.is_some() { ("Log out", true) } else { ("Log in", false) };
+    Html(document(title, "/login", "", "", &render(&LoginPage { problem, unusable, mark }), is_in))
 }
 
 /// Takes a token.
@@ -221,6 +225,15 @@ pub(super) async fn logout(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_scheme_has_no_case() {
+        let sessions = Sessions::new(Ok("right".to_owned()), ([127, 0, 0, 1], 1).into());
+        for (value, expected) in [("Bearer right", true), ("bearer  right", true), ("Basic right", false)] {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
+            assert_eq!(sessions.bearer(&headers).await, expected.then_some(Ok(())), "{value}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_right_token_is_taken_whatever_others_guess() {

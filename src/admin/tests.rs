@@ -214,6 +214,25 @@ async fn the_end_waits_for_no_idle_connection() {
 }
 
 #[tokio::test]
+async fn idle_connections_give_way_to_new_ones() {
+    let server = Server::start(nothing).await;
+    let mut idle = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        idle.push(stream);
+    }
+    let start = Instant::now();
+    check(&server.get("/healthz").await, 200, &["ok\n"]);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // The first ended, for it was idle longest.
+    idle[0].read_to_end(&mut Vec::new()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_millis(50), idle[63].read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_err(), "the last stays");
+}
+
+#[tokio::test]
 async fn live_streams_are_bounded_and_end_with_the_server() {
     let server = Server::start(nothing).await;
     let open = async || {

@@ -47,6 +47,8 @@ pub(super) struct Facts<'a> {
     pub(super) in_force: Arc<InForce>,
     /// Locks and elections.
     pub(super) queues: Vec<Queue>,
+    /// Prefixes of which it is not known now what is held there, and why.
+    pub(super) unread_locks: Vec<(String, String)>,
     /// Keys of orders that cannot be read, and why.
     pub(super) unreadable_orders: Vec<(String, String)>,
     pub(super) modules: Vec<modules::Module>,

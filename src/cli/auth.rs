@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::connect::{Connect, Open, exit};
 use super::{Failure, show};
+use crate::admin::ORDERS;
 use crate::etcd::Client;
 use crate::registry::{Error, Role, Step};
 
@@ -14,9 +15,10 @@ use crate::registry::{Error, Role, Step};
 pub(super) enum Auth {
     /// Create roles that may do what a proxy, a registrant and an operator need, and nothing else.
     ///
-    /// Roles are waypost-proxy, which reads the prefixes of `prefixes`; waypost-registrant-NAME, which writes the instances
-    /// of the service NAME; and waypost-operator, which may change services, locks and elections. What is there already
-    /// stays. Users are not touched: see `waypost auth user-add`.
+    /// Roles are waypost-proxy, which reads the prefixes of `prefixes` and, for its dashboard, of `admin.locks.prefixes`;
+    /// waypost-registrant-NAME, which writes the instances of the service NAME; and waypost-operator, which may change
+    /// services, locks, elections and orders. What is there already stays. Users are not touched: see `waypost auth
+    /// user-add`.
     #[command(after_help = "Examples:
   waypost auth init --service greeter --service web --dry-run
   waypost auth init --service greeter")]
@@ -110,9 +112,12 @@ async fn init(open: &Open, services: &[String], dry_run: bool, out: &mut dyn Wri
         return Err(Failure::Usage("--service must name a service".to_owned()));
     }
     let prefixes: Vec<_> = open.sources()?.into_iter().map(|source| source.prefix.path().to_owned()).collect();
-    let prefixes = || prefixes.iter().map(String::as_str);
+    // Locks may be of another client, and so of another cluster.
+    let admin = &open.settings.admin;
+    let locks = admin.lock_prefixes.iter().filter(|_| *admin.lock_client == **open.client.name());
+    let prefixes = || prefixes.iter().chain(locks.clone()).map(String::as_str);
     let config = open.registry.config();
-    let mut roles = vec![Role::proxy(prefixes()), Role::operator(prefixes(), config)];
+    let mut roles = vec![Role::proxy(prefixes()), Role::operator(prefixes().chain([ORDERS]), config)];
     roles.extend(services.iter().map(|service| Role::registrant(service, config)));
     let steps = open.registry.plan(&roles).await?;
     for step in &steps {

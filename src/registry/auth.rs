@@ -1,5 +1,6 @@
 //! Who may do what: roles that may do what their holders need, and nothing else.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::config::with_slash;
@@ -16,9 +17,9 @@ pub struct Role {
 }
 
 impl Role {
-    /// A proxy, which reads services below these prefixes.
+    /// A proxy, which reads what is below these prefixes: services, and the locks that its dashboard shows.
     pub fn proxy<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> Self {
-        let permissions = prefixes.into_iter().map(|prefix| Permission::prefix(Access::Read, prefix)).collect();
+        let permissions = each(prefixes).into_iter().map(|prefix| Permission::prefix(Access::Read, prefix)).collect();
         Role { name: "waypost-proxy".to_owned(), permissions }
     }
 
@@ -29,15 +30,18 @@ impl Role {
         Role { name: format!("waypost-registrant-{service}"), permissions }
     }
 
-    /// An operator, who may see and change services, locks and elections.
+    /// An operator, who may see and change services, locks and elections, and what else is below these prefixes.
     pub fn operator<'a>(prefixes: impl IntoIterator<Item = &'a str>, config: &'a Config) -> Self {
-        let mut all: Vec<_> = prefixes.into_iter().collect();
-        all.extend([config.prefix.as_str(), &config.lock_prefix, &config.election_prefix]);
-        all.sort_unstable();
-        all.dedup();
-        let permissions = all.into_iter().map(|prefix| Permission::prefix(Access::ReadWrite, prefix)).collect();
+        let own = [config.prefix.as_str(), &config.lock_prefix, &config.election_prefix];
+        let all = each(prefixes.into_iter().chain(own)).into_iter();
+        let permissions = all.map(|prefix| Permission::prefix(Access::ReadWrite, prefix)).collect();
         Role { name: "waypost-operator".to_owned(), permissions }
     }
+}
+
+/// Each once, in their order.
+fn each<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    prefixes.into_iter().collect()
 }
 
 /// Something that is to be done to make roles as they should be.

@@ -74,7 +74,7 @@ pub async fn view(waypost: &Waypost, path: &str) -> Value {
 }
 
 /// Waits until a view has this at a place.
-async fn shows(waypost: &Waypost, path: &str, at: &str, expected: impl Into<Value>) {
+pub async fn shows(waypost: &Waypost, path: &str, at: &str, expected: impl Into<Value>) {
     let expected = expected.into();
     eventually(at, || async {
         let view = view(waypost, path).await;
@@ -295,8 +295,14 @@ async fn errors_are_pages_for_people_and_json_for_programs() {
         let (got, head, text) = browser.ask(line, "", &[]).await;
         assert!(got == status && text.contains(part) && !text.contains('<'), "{line}: {head}{text}");
     }
-    let (status, _, text) = browser.post("/action", "do=dance", &page).await;
-    assert!(status == 422 && text.contains("nothing was done") && text.contains("<nav"), "{text}");
+    for (form, part) in [("do=dance", "no such action"), ("do=weight&weight=x", "a whole number from 0")] {
+        let (status, _, text) = browser.post("/action", form, &[]).await;
+        assert!(status == 422 && text.contains(part) && text.contains("<nav"), "{text}");
+    }
+    for (line, allow) in [("PUT /action", "allow: GET, HEAD, POST"), ("PUT /logout", "allow: POST")] {
+        let (status, head, _) = browser.ask(line, "", &page).await;
+        assert!(status == 405 && head.contains(allow), "{head}");
+    }
     for (line, status) in [("GET /api/v1/nothing", 404), ("GET /api/else", 404), ("POST /api/v1/services", 405)] {
         for accept in [&page[..], &[]] {
             let (got, head, text) = browser.ask(line, "", accept).await;

@@ -13,6 +13,7 @@ use waypost::{
 };
 
 use crate::{
+    dashboard::{Browser, actions::preview, shows, view},
     harness::{Backend, Client as Caller, Etcd, PATIENCE, Version, Waypost, client as http, eventually, tools::Folder},
     registering::{client, stands},
 };
@@ -31,11 +32,13 @@ impl Cluster {
             planned.lines().collect::<Vec<_>>(),
             [
                 "role add waypost-proxy",
+                "role grant-permission waypost-proxy read /locks/ --prefix",
                 "role grant-permission waypost-proxy read /services/ --prefix",
                 "role add waypost-operator",
                 "role grant-permission waypost-operator readwrite /elections/ --prefix",
                 "role grant-permission waypost-operator readwrite /locks/ --prefix",
                 "role grant-permission waypost-operator readwrite /services/ --prefix",
+                "role grant-permission waypost-operator readwrite /waypost/orders/ --prefix",
                 "role add waypost-registrant-greeter",
                 "role grant-permission waypost-registrant-greeter readwrite /services/greeter/ --prefix",
                 "# nothing was done",
@@ -43,7 +46,7 @@ impl Cluster {
         );
         assert_eq!(cluster.etcd.ctl(&["role", "list"]).await, "", "a dry run does nothing");
         let done = cluster.waypost(&["auth", "init", "--service", "greeter"], "").await;
-        assert!(done.ends_with("# done, 8 steps\n"), "{done}");
+        assert!(done.ends_with("# done, 10 steps\n"), "{done}");
         let again = cluster.waypost(&["auth", "init", "--service", "greeter"], "").await;
         assert_eq!(again, "# all roles are as they should be\n");
         // What somebody added by hand is told, and stays.
@@ -136,7 +139,8 @@ async fn each_role_is_enough_for_its_holder_and_no_more() {
     assert!(is_denied(&lock), "{lock}");
 
     // A proxy reads, and carries a call.
-    let config = format!("etcd: {{endpoints: '{}', user: proxy, password: secret}}\n", cluster.endpoint());
+    let user = |name| format!("endpoints: '{}', user: {name}, password: secret", cluster.endpoint());
+    let config = format!("etcd: {{{}, clients: {{operator: {{{}}}}}}}\n", user("proxy"), user("operator"));
     let proxy = Waypost::start(&config).await;
     let caller = Caller::h2(proxy.data).await;
     eventually("a call", async || {
@@ -156,6 +160,14 @@ async fn each_role_is_enough_for_its_holder_and_no_more() {
     let held = operator.locks().lock("deploy").await.unwrap();
     assert!(operator.locks().try_lock("deploy").await.unwrap().is_none());
     assert_eq!(operator.locks().status("deploy").await.unwrap().queue.len(), 1);
+    // The proxy's page shows it, and what is ordered there reaches etcd.
+    shows(&proxy, "locks", "/locks/rows/0/name", "/locks/deploy").await;
+    let browser = Browser::logged_in(&proxy).await;
+    let revision = view(&proxy, "service?name=greeter").await["endpoints"]["rows"][0]["revision"].clone();
+    let drain = format!("/action?do=drain&service=greeter&endpoint={address}&revision={revision}");
+    let (form, _) = preview(&browser, &drain).await;
+    assert_eq!(browser.post("/action", &format!("{form}&minutes=5"), &[]).await.0, 303);
+    assert_eq!(root.list(b"/waypost/orders/").await.unwrap().keys.len(), 1);
     let leader = operator.elections().campaign("boss", "me").await.unwrap();
     leader.proclaim("still me").await.unwrap();
     leader.resign().await.unwrap();

@@ -4,12 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::ORDERS;
 use crate::admin::view::attention::encode;
 use crate::etcd::KeyValue;
 use crate::health::Order;
 
-/// Below this orders stand: the prefix, the service, the endpoint.
-pub(in crate::admin) const PREFIX: &str = "/waypost/orders/";
 /// The longest that one may hold: what is to stay belongs into the registry.
 pub(in crate::admin) const LONGEST: Duration = Duration::from_hours(7 * 24);
 /// So much may another machine's clock be ahead of ours.
@@ -27,8 +26,9 @@ pub(super) struct Written {
     until: u64,
 }
 
+/// Where an order stands: the prefix, the service, the endpoint.
 pub(super) fn key(service: &str, endpoint: &str) -> String {
-    format!("{PREFIX}{}/{}", encode(service), encode(endpoint))
+    format!("{ORDERS}{}/{}", encode(service), encode(endpoint))
 }
 
 fn millis(at: SystemTime) -> u64 {
@@ -84,7 +84,7 @@ impl Written {
 
 /// Service and endpoint of a key.
 pub(super) fn names(key: &[u8]) -> Option<(String, String)> {
-    let (service, endpoint) = std::str::from_utf8(key).ok()?.strip_prefix(PREFIX)?.split_once('/')?;
+    let (service, endpoint) = std::str::from_utf8(key).ok()?.strip_prefix(ORDERS)?.split_once('/')?;
     Some((decode(service)?, decode(endpoint)?))
 }
 

@@ -78,6 +78,12 @@ pub(in crate::admin) fn attention(facts: &Facts<'_>) -> Vec<Attention> {
         let link = format!("/locks?q={}", encode(&queue.name));
         found.push(more(Level::Care, text, &link, "Give one of the two locks another name."));
     }
+    for (prefix, why) in &facts.unread_locks {
+        let text = format!("{}: who holds what is not known ({why})", clip(prefix));
+        let todo = "What is shown of it may be old. See that etcd can be reached, and that its user may read there: \
+                    `waypost auth init` gives that right.";
+        found.push(more(Level::Care, text, "/locks", todo));
+    }
     let orders = facts.unreadable_orders.len();
     if orders > 0 {
         let text = format!("{orders} {} an operator cannot be read", plural(orders, "order of", "orders of"));

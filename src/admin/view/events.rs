@@ -81,10 +81,11 @@ pub(in crate::admin) fn events(facts: &Facts<'_>, health: &[health::Event], log:
         let (kind, link) = match entry.kind {
             Kind::Registry => ("registry", link(&entry.subject)),
             Kind::Lock => ("lock", format!("/locks?q={}", encode(&entry.subject))),
-            Kind::Action => ("action", "/events?q=kind%3Aaction".to_owned()),
+            Kind::Action | Kind::Refused => ("action", "/events?q=kind%3Aaction".to_owned()),
         };
+        let level = if entry.kind == Kind::Refused { Level::Care } else { Level::Good };
         let (at, age) = times(facts, entry.at);
-        Event { at, age, level: Level::Good, kind, subject: entry.subject.clone(), text: entry.text.clone(), link }
+        Event { at, age, level, kind, subject: entry.subject.clone(), text: entry.text.clone(), link }
     }));
     events.sort_by_key(|event| std::cmp::Reverse(event.at));
     Events { events: Rows::new(events, query) }

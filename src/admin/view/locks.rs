@@ -23,6 +23,9 @@ pub(in crate::admin) struct Locks {
     #[serde(skip)]
     pub(in crate::admin) acts: bool,
     pub(in crate::admin) prefixes: Vec<Watched>,
+    /// What is held is not known everywhere.
+    #[serde(skip)]
+    pub(in crate::admin) unknown: bool,
     pub(in crate::admin) locks: Rows<Queue>,
 }
 
@@ -67,9 +70,9 @@ pub(in crate::admin) struct Contender {
     pub(in crate::admin) is_text: bool,
     /// What it proposed.
     pub(in crate::admin) value: Option<String>,
-    /// Since when it is in the queue.
+    /// For how long it holds, or waits.
     pub(in crate::admin) age: Option<Seconds>,
-    /// It was there before this proxy looked, so that it is older than that.
+    /// It held or waited before this proxy looked, so that it is longer than that.
     pub(in crate::admin) at_least: bool,
     /// The registration or proposal that hangs on the same lease.
     pub(in crate::admin) owner: Option<String>,
@@ -231,12 +234,15 @@ pub(in crate::admin) fn locks(
             contender.ttl = contender.lease.and_then(|lease| ttl(lease.0));
         }
     }
-    let problem = |prefix: &Prefix| match prefix {
-        Prefix { error: Some(error), .. } => Some(error.clone()),
-        Prefix { listed: false, .. } => Some("it has not been read yet".to_owned()),
-        Prefix { beyond: 1.., .. } => Some(format!("there are {} keys more than can be shown", prefix.beyond)),
-        _ => None,
+    let beyond = |prefix: &Prefix| match prefix.beyond {
+        0 => None,
+        beyond => Some(format!("there are {beyond} keys more than can be shown")),
     };
+    let problem = |prefix: &Prefix| match prefix.unread() {
+        Some(why) => Some(format!("what is held is not known now: {why}")),
+        None => beyond(prefix),
+    };
+    let unknown = prefixes.iter().any(|(_, prefix)| prefix.unread().is_some());
     let prefixes = prefixes.into_iter().map(|(name, prefix)| Watched { problem: problem(&prefix), prefix: name });
-    Locks { acts: facts.in_force.operator.is_some(), prefixes: prefixes.collect(), locks }
+    Locks { acts: facts.in_force.operator.is_some(), prefixes: prefixes.collect(), unknown, locks }
 }

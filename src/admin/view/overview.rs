@@ -35,6 +35,9 @@ pub(in crate::admin) struct Overview<'a> {
     /// Locks and elections, and how many wait for one.
     pub(in crate::admin) locks: usize,
     pub(in crate::admin) waiting: usize,
+    /// What is held is not known everywhere.
+    #[serde(skip)]
+    pub(in crate::admin) unknown: bool,
     pub(in crate::admin) calls: Rate,
     pub(in crate::admin) failures: Rate,
     pub(in crate::admin) history: &'a Steps,
@@ -155,6 +158,7 @@ pub(in crate::admin) fn overview<'a>(
         instances: facts.services.iter().map(|(_, endpoints)| endpoints.len()).sum(),
         locks: facts.queues.len(),
         waiting: facts.queues.iter().map(|queue| queue.contenders.len() - 1).sum(),
+        unknown: !facts.unread_locks.is_empty(),
         calls: total.calls(),
         failures: total.failures(),
         history: total,

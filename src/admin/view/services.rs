@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::attention::{link, plural};
 use super::filter::{Rank, Row};
 use super::{Facts, Level, Query, Rows};
+use crate::admin::ORDERS;
 use crate::admin::history::Steps;
-use crate::admin::orders::PREFIX;
 use crate::admin::show::{Millis, Rate, Share, anchor};
 use crate::health::State;
 use crate::registry::clip;
@@ -146,7 +146,7 @@ pub(in crate::admin) fn unreadable(facts: &Facts<'_>, which: impl Fn(&str, &str)
     let registered = facts.prefixes.iter().flat_map(|status| {
         status.unreadable.iter().map(|Unreadable { key, reason }| (&*status.prefix, &**key, &**reason))
     });
-    let orders = facts.unreadable_orders.iter().map(|(key, reason)| (PREFIX, key.as_str(), reason.as_str()));
+    let orders = facts.unreadable_orders.iter().map(|(key, reason)| (ORDERS, key.as_str(), reason.as_str()));
     let wanted = orders.chain(registered).filter(|(prefix, key, _)| which(prefix, key)).take(KEYS);
     wanted.map(|(_, key, reason)| Key { key: clip(key), reason: clip(reason) }).collect()
 }

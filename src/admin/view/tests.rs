@@ -77,7 +77,7 @@ async fn no_name_is_markup_and_none_fills_a_page() {
         for (path, query) in [("/", Query::default()), ("/services", Query::default()), ("/service", named(&name))] {
             let (page, _) = show(&table, path, query).await;
             let status = page.before.first().unwrap();
-            let document = page.document(status, path);
+            let document = page.document(status, path, false);
             assert!(!document.contains("<script>") && !document.contains("onmouseover='"), "{document}");
             // A field that nobody sees, and links, have the whole name, or they would lead nowhere.
             let shown = document.lines().filter(|line| !line.contains("type=\"hidden\"")).collect::<String>();
@@ -88,7 +88,7 @@ async fn no_name_is_markup_and_none_fills_a_page() {
         assert!(page.missing && !html(&page).contains("<script>"));
         let query = Query { q: name.clone(), sort: name.clone(), ..Query::default() };
         let (page, _) = show(&table, "/services", query.clone()).await;
-        assert!(!page.document(&page.before[0], "/services").contains("<script>"));
+        assert!(!page.document(&page.before[0], "/services", false).contains("<script>"));
     }
 }
 
@@ -120,9 +120,13 @@ async fn rows_are_narrowed_sorted_and_cut() {
     assert_eq!((&endpoints["all"], &endpoints["matching"]), (&200.into(), &100.into()));
     assert_eq!((endpoints["rows"].as_array().unwrap().len(), page.rows.len()), (50, 50));
     assert_eq!(endpoints["rows"][0]["address"], "10.0.0.200:80");
-    let document = page.document(&page.before[0], "/service?name=a");
-    for part in ["aria-sort=\"descending\"", "50 of 100 shown", "?name=a&#38;q=zone%3Ab&#38;sort=-weight&#38;limit=150"]
-    {
+    let document = page.document(&page.before[0], "/service?name=a", true);
+    for part in [
+        "aria-sort=\"descending\"",
+        "50 of 100 shown",
+        "?name=a&#38;q=zone%3Ab&#38;sort=-weight&#38;limit=150",
+        ">Log out</a>",
+    ] {
         assert!(document.contains(part), "{part} is not in\n{document}");
     }
     let (page, _) = show(&table, "/service", Query { limit: Some(150), ..query }).await;
@@ -172,6 +176,7 @@ fn attention_has_the_worst_first_with_since_when_and_what_to_do() {
         ]),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: Vec::new(),
+        unread_locks: Vec::new(),
         unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
@@ -219,6 +224,7 @@ fn with<T>(table: &Table, keys: &[crate::etcd::KeyValue], look: impl FnOnce(&Fac
         health: BTreeMap::new(),
         in_force: Arc::new(crate::admin::tests::in_force()),
         queues: crate::registry::queue::queues(keys),
+        unread_locks: Vec::new(),
         unreadable_orders: Vec::new(),
         modules: Vec::new(),
         history: &history,
@@ -267,6 +273,44 @@ fn a_lock_is_a_queue_and_says_who_it_is_of() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_said_to_be_free() {
+    let mut locked = crate::admin::locks::Prefix::default();
+    locked.error = Some("permission denied".to_owned());
+    with(&table(&[]), &[], |facts| {
+        let shown = |prefix: &crate::admin::locks::Prefix| {
+            let prefixes = vec![("/locks/".to_owned(), prefix.clone())];
+            let view = locks::locks(facts, prefixes, &BTreeMap::new(), ttl, &Query::default());
+            html(&crate::admin::page::locks(&view, &Query::default()))
+        };
+        let page = shown(&locked);
+        assert!(page.contains("is not known now: permission denied") && !page.contains("No lock is held"), "{page}");
+        locked.error = None;
+        let page = shown(&locked);
+        assert!(page.contains("has not been read yet") && !page.contains("No lock is held"), "{page}");
+        locked.listed = true;
+        assert!(shown(&locked).contains("No lock is held"));
+
+        let unread = vec![("/locks/".to_owned(), "permission denied".to_owned())];
+        let facts = Facts {
+            in_force: facts.in_force.clone(),
+            services: Vec::new(),
+            prefixes: Vec::new(),
+            health: BTreeMap::new(),
+            queues: Vec::new(),
+            unread_locks: unread,
+            unreadable_orders: Vec::new(),
+            modules: Vec::new(),
+            ..*facts
+        };
+        let found = attention::attention(&facts);
+        assert_eq!(found[0].text, "/locks/: who holds what is not known (permission denied)");
+        let view = overview::overview(&facts, found, Vec::new(), Vec::new());
+        let page = html(&crate::admin::page::overview(&view));
+        assert!(page.contains("locks: not known") && !page.contains("</b> locks held"), "{page}");
+    });
+}
+
+#[test]
 fn a_lock_s_holder_is_who_it_says_it_is() {
     let mut keys = [kv("/locks/a/aa", 0xaa, 7), kv("/locks/a/bb", 0xbb, 9), kv("/locks/boss/cc", 0xcc, 5)];
     keys[0].value = b"{\"holder\":\"<worker-1>\"}".to_vec();
@@ -299,6 +343,7 @@ fn a_lock_whose_key_is_no_text_has_no_button_and_the_reason() {
             prefixes: Vec::new(),
             health: BTreeMap::new(),
             queues: facts.queues.clone(),
+            unread_locks: Vec::new(),
             unreadable_orders: Vec::new(),
             modules: Vec::new(),
             ..*facts
@@ -374,6 +419,7 @@ fn the_way_of_a_request_is_told_with_its_reasons() {
             health: BTreeMap::new(),
             in_force: Arc::new(in_force),
             queues: Vec::new(),
+            unread_locks: Vec::new(),
             unreadable_orders: Vec::new(),
             modules: Vec::new(),
             history: &history,

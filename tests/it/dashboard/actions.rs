@@ -112,11 +112,16 @@ async fn an_order_holds_here_while_etcd_is_away() {
     shows(&other, &row, "/endpoints/rows/0/state", "healthy").await;
     scene.etcd.kill(0).await;
     let (form, _) = preview(&browser, &address).await;
+    let (second, _) = preview(&browser, &address.replace("drain", "healthy")).await;
     let (status, head, _) = browser.post("/action", &format!("{form}&minutes=5"), &[]).await;
     assert_eq!(status, 303, "{head}");
     assert_eq!(shares(&scene, 20, ["one", "two"]).await, [0, 20]);
+    let (status, _, page) = browser.post("/action", &format!("{second}&minutes=5"), &[]).await;
+    assert!(status == 409 && page.contains("The order for"), "the guard is what stands here: {status} {page}");
+    let (_, page) = preview(&browser, &address).await;
+    assert!(page.contains("An order stands: drain, for "), "{page}");
     let events = view(&scene.waypost, "events?q=kind:action").await;
-    assert!(events["events"]["rows"][0]["text"].as_str().unwrap().contains("in this proxy only until"), "{events}");
+    assert!(events["events"]["rows"][1]["text"].as_str().unwrap().contains("in this proxy only until"), "{events}");
 
     // As soon as etcd is back, the others hear of it.
     scene.etcd.restart(0).await;
@@ -209,6 +214,7 @@ async fn what_changed_since_it_was_shown_is_not_done() {
     shows(&scene.waypost, "service?name=greeter", "/endpoints/rows/0/state", "healthy").await;
     let events = view(&scene.waypost, "events?q=kind:action").await;
     assert!(events["events"]["rows"][0]["text"].as_str().unwrap().starts_with("refused: Drain"), "{events}");
+    assert_eq!(events["events"]["rows"][0]["level"], "care");
 }
 
 #[tokio::test]
@@ -228,7 +234,8 @@ async fn a_lock_is_released_and_a_lease_revoked_if_they_are_as_they_were() {
     assert!(status == 409 && page.contains("changed since"), "{page}");
     let address = format!("/action?do=release&key={}&revision={}", escaped(&holder), lock["holder"]["revision"]);
     let (form, _) = preview(&browser, &address).await;
-    assert_eq!(browser.post("/action", &form, &[]).await.0, 303);
+    let (status, head, _) = browser.post("/action", &form, &[]).await;
+    assert!(status == 303 && head.contains("location: /locks?q=%2Flocks%2Freport"), "{head}");
     shows(&scene.waypost, "locks", "/locks/rows/0/holder/key", waiter.clone()).await;
     assert_eq!(browser.post("/action", &form, &[]).await.0, 409, "it is gone");
 
@@ -242,7 +249,8 @@ async fn a_lock_is_released_and_a_lease_revoked_if_they_are_as_they_were() {
     let (status, _, page) = browser.post("/action", &form, &[]).await;
     assert!(status == 409 && page.contains("What hangs on the lease changed"), "{page}");
     let (form, _) = preview(&browser, &address).await;
-    assert_eq!(browser.post("/action", &form, &[]).await.0, 303);
+    let (status, head, _) = browser.post("/action", &form, &[]).await;
+    assert!(status == 303 && head.contains("location: /leases"), "{head}");
     eventually("the keys to go", || async {
         let keys = scene.etcd.ctl(&["get", "--prefix", "/", "--keys-only"]).await;
         if keys.contains(&waiter) || keys.contains("/else") { Err(keys) } else { Ok(()) }
