@@ -103,7 +103,8 @@ impl Service {
         service
     }
 
-    /// Takes over what changed since the last time. Gives the endpoints that are no longer there, if anything changed.
+    /// Takes over what changed since the last time. Gives the endpoints that are no longer there, or get no calls now, if
+    /// anything changed: a connection that packets were lost on may take seconds to go on after they are not any more.
     pub(super) fn refresh(&self) -> Vec<EndpointId> {
         let generation = self.slot.generation();
         if self.seen.get() == generation {
@@ -113,7 +114,8 @@ impl Service {
         add(&self.stats.rebuilds);
         let endpoints = self.slot.endpoints();
         let mut view = self.view.borrow_mut();
-        let gone = view.all.endpoints.0.iter().map(|e| e.id).filter(|id| endpoints.get(*id).is_none()).collect();
+        let leaves = |id: &EndpointId| endpoints.get(*id).is_none_or(|e| e.state.share() == 0);
+        let gone = view.all.endpoints.0.iter().map(|e| e.id).filter(leaves).collect();
         view.all.picker.update(&endpoints);
         for (subset, choice) in view.subsets.values_mut() {
             choice.update(members(&endpoints, subset));
