@@ -10,7 +10,7 @@ mod registry;
 mod status;
 
 pub use collect::Families;
-pub use histogram::{Distribution, Histogram, bounds};
+pub use histogram::{Distribution, Histogram, add, bounds};
 pub use log::{ACCESS, LogConfig, LogFormat};
 #[cfg(feature = "cli")]
 pub use log::{LogHandle, init_log};

@@ -16,7 +16,8 @@ struct ErrorPage<'a> {
     why: &'a str,
 }
 
-/// An answer with its error told so, to somebody who is logged in or not. What is no error of the asker's, or told so already, stays as it is.
+/// An answer with its error told so, to somebody who is logged in or not. What is no error of the asker's, or told so
+/// already, stays as it is.
 pub(super) async fn told(path: &str, is_page: bool, is_in: bool, answer: Response) -> Response {
     let is_api = path.starts_with("/api/");
     let wanted = match (is_api, is_page) {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::config;
 use super::headers::Via;
-use super::stats::{ServiceStats, add};
+use super::stats::ServiceStats;
 use crate::balance::{Balance, Balancer, Call, NoPick, Outcome, Picker, Policy};
 use crate::route::Subset;
 use crate::table::{Endpoint, EndpointId, Endpoints, Slot};
+use crate::telemetry::add;
 use crate::wasm::{Bound, Callout, Reply};
 
 /// One worker's view of one service.
@@ -111,7 +112,7 @@ impl Service {
             return Vec::new();
         }
         self.seen.set(generation);
-        add(&self.stats.rebuilds);
+        add(&self.stats.rebuilds, 1);
         let endpoints = self.slot.endpoints();
         let mut view = self.view.borrow_mut();
         let leaves = |id: &EndpointId| endpoints.get(*id).is_none_or(|e| e.state.share() == 0);

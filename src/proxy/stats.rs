@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::table::Table;
-use crate::telemetry::{Distribution, Families, Histogram, names};
+use crate::telemetry::{Distribution, Families, Histogram, add, names};
 
 /// How an exchange ended, as its metric label says it. The first is the usual one.
 pub(super) const OUTCOMES: [&str; 18] = [
@@ -46,13 +46,8 @@ impl ServiceStats {
     /// Counts the end of an exchange. Only its own worker calls this, so there is nothing to lock.
     pub(super) fn count(&self, outcome: &'static str) {
         let place = OUTCOMES.iter().position(|o| *o == outcome).unwrap_or(OUTCOMES.len() - 1);
-        add(&self.outcomes[place]);
+        add(&self.outcomes[place], 1);
     }
-}
-
-/// Adds one to a counter that has one writer.
-pub(super) fn add(counter: &AtomicU64) {
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 /// What was counted for one service, over all workers.

@@ -15,12 +15,12 @@ use super::record::Record;
 use super::respond::Failure;
 use super::response::Upstream;
 use super::service::{MOST_TRIED, NotThere, Nothing, Picked, Service};
-use super::stats::add;
 use super::worker::Worker;
 use crate::balance::Call;
 use crate::registry::Protocol;
 use crate::route::{Fallback, SubsetChoice};
 use crate::table::EndpointId;
+use crate::telemetry::add;
 use crate::upstream::ConnectError;
 
 /// A response's head, where its body comes from, and what is held of the endpoint meanwhile.
@@ -64,7 +64,7 @@ pub(super) async fn run(
             Err(nothing) => return Err(target.nothing(nothing)),
         };
         if attempt > 0 {
-            add(&target.service.stats.retries);
+            add(&target.service.stats.retries, 1);
         }
         record.attempt(picked.clone());
         let failure = match attempt::run(&target, &picked, head, body, record.grpc).await {
@@ -158,7 +158,7 @@ impl Target<'_> {
             match self.service.at(endpoint) {
                 Ok(picked) => return Ok(picked),
                 Err(NotThere) => {
-                    add(&self.service.stats.unhonoured);
+                    add(&self.service.stats.unhonoured, 1);
                     let service = self.service.slot.service();
                     tracing::warn!(%service, endpoint, "a filter asked for an endpoint that is not there; another one is picked");
                 }

@@ -1,9 +1,10 @@
 //! Encodes plain numbers as families of metrics, for collectors that gather them from elsewhere at each scrape.
 
 use std::fmt;
-use std::time::Duration;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 
 use super::Distribution;
@@ -22,7 +23,7 @@ use super::Distribution;
 /// impl Collector for Doors {
 ///     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
 ///         let mut families = Families::new(encoder);
-///         families.counters("door_openings", "Times a door was opened", [([("door", "front")], 7)])?;
+///         families.counters("door_openings", "Times a door was opened", [([("door", "front")], 7u64)])?;
 ///         families.gauges("doors", "Doors", [([("floor", "1"), ("wing", "east")], 2u32)])
 ///     }
 /// }
@@ -40,27 +41,15 @@ impl<'a> Families<'a> {
         Families(encoder)
     }
 
-    /// A family of counters; `_total` is added to the name.
-    pub fn counters<L: EncodeLabelSet>(
+    /// A family of counters, of whole numbers or `f64`; `_total` is added to the name.
+    pub fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (L, u64)>,
+        samples: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
         self.family(name, help, MetricType::Counter, samples, |value, mut encoder| {
             encoder.encode_counter::<NoLabelSet, _, u64>(value, None)
-        })
-    }
-
-    /// A family of counters of time; `_total` is added to the name.
-    pub fn times<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, Duration)>,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Counter, samples, |time, mut encoder| {
-            encoder.encode_counter::<NoLabelSet, _, u64>(&time.as_secs_f64(), None)
         })
     }
 
@@ -104,6 +93,8 @@ impl<'a> Families<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use prometheus_client::collector::Collector;
 
     use super::*;
@@ -118,10 +109,10 @@ mod tests {
             histogram.record(Duration::from_millis(3));
             histogram.record(Duration::from_secs(100));
             let mut families = Families::new(encoder);
-            families.counters("calls", "Calls", [([("to", "a\"b")], 1), ([("to", "c\nd")], 2)])?;
+            families.counters("calls", "Calls", [([("to", "a\"b")], 1u64), ([("to", "c\nd")], 2)])?;
             families.gauges("none", "Not there", Vec::<([(&str, &str); 1], u32)>::new())?;
             families.gauges("age_seconds", "Age", [([("prefix", "/services/")], 0.5)])?;
-            families.times("busy_seconds", "Time", [([("to", "a")], Duration::from_millis(1_500))])?;
+            families.counters("busy_seconds", "Time", [([("to", "a")], 1.5)])?;
             families.histograms("took_seconds", "Time", [([("service", "greeter")], histogram.distribution())])
         }
     }

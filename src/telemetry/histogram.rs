@@ -52,7 +52,8 @@ impl Histogram {
     }
 }
 
-fn add(counter: &AtomicU64, amount: u64) {
+/// Adds to a counter that one thread writes at a time, without an atomic addition.
+pub fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 

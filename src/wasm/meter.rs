@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::bound::SAY_EVERY;
 use super::fault::Fault;
 use super::module::Module;
-use crate::telemetry::Rarely;
+use crate::telemetry::{Rarely, add};
 
 /// One call in so many is timed. A prime, or it would always be the same callback of an exchange.
 const TIMED: u32 = 61;
@@ -64,10 +64,6 @@ impl Counts {
             time: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)),
         }
     }
-}
-
-fn add(counter: &AtomicU64, amount: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
 /// All instances that a module has, whatever version of its file they run, and what those did that are gone.

@@ -89,7 +89,7 @@ impl Collector for Catalog {
         families.counters(names::MODULE_CALLS, "Calls into modules", calls)?;
         let timed = modules.iter().map(|status| (name(status), status.calls.timed));
         families.counters(names::MODULE_TIMED_CALLS, "Calls into modules that were timed, one in 61", timed)?;
-        let time = modules.iter().map(|status| (name(status), status.calls.time));
-        families.times(names::MODULE_TIMED_SECONDS, "What these took", time)
+        let time = modules.iter().map(|status| (name(status), status.calls.time.as_secs_f64()));
+        families.counters(names::MODULE_TIMED_SECONDS, "What these took", time)
     }
 }
