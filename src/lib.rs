@@ -11,6 +11,7 @@
 //! * [`health`], [`balance`]: which endpoints work, and which of them takes a call;
 //! * [`upstream`], [`route`], [`discovery`]: connections to endpoints, which service a request is for, and what programs
 //!   learn of instances;
+//! * [`http2`]: the protocol that most calls come and go by;
 //! * [`table`]: what is registered, kept current by watching etcd;
 //! * [`registry`]: instances and the formats in which they are registered; registrations, leases, locks, elections;
 //! * [`etcd`]: the connection to etcd; [`embedded`]: an etcd for development, in memory.
@@ -32,6 +33,8 @@ pub mod embedded;
 pub mod etcd;
 #[cfg(feature = "wasm")]
 pub mod health;
+#[cfg(feature = "calls")]
+pub mod http2;
 pub mod manager;
 #[cfg(feature = "proxy")]
 pub mod proxy;

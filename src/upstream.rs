@@ -2,7 +2,6 @@
 //! clients, so that whoever calls an endpoint can use it.
 
 mod ask;
-mod batch;
 mod carry;
 mod config;
 mod connect;
@@ -14,13 +13,12 @@ mod tls;
 mod trial;
 
 pub use ask::{AskError, ask, ask_with};
-pub use batch::{Batched, Flush, batched};
-pub use carry::{Answer, BrokeOff, Sent, Unanswered, Upload, carry};
+pub use carry::{Answer, BrokeOff, Unanswered, Upload, carry};
 pub use config::{Config, Limits};
 pub use connect::{ConnectError, reach};
 pub use detect::detect;
 pub use http1::Http1;
-pub use http2::{Http2, StreamPermit};
+pub use http2::{Http2, Sent, StreamPermit};
 pub use pool::{Connecting, Pool, Ready, SharedConnecting};
 pub use tls::{Tls, TlsError};
 pub use trial::Trials;

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 use crate::balance::{Balancer, Call, NoPick, Picker};
+use crate::http2::RequestHead;
 use crate::registry::Protocol;
 use crate::table::{Endpoint, EndpointId, EndpointState, Endpoints, Slot, Table};
 use crate::upstream::{self, Connecting, Pool, Ready, Sent, Trials};
@@ -100,7 +101,7 @@ impl State {
     /// Opens a stream to an endpoint, or says what to wait for.
     pub(super) fn next(&mut self, endpoint: &Endpoint, request: impl FnOnce() -> Request<()>, end: bool) -> Next {
         match self.pool.ready(endpoint, Protocol::Http2, &self.config) {
-            Ready::Http2(connection) => match connection.send(request(), end) {
+            Ready::Http2(connection) => match connection.send(&RequestHead::of(&request()), end) {
                 Ok(sent) => Next::Sent(Box::new(sent)),
                 Err(error) => Next::Ended(format!("its connection was ending: {error}")),
             },

@@ -4,8 +4,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use h2::Reason;
-use h2::client::ResponseFuture;
 use http::{Request, StatusCode, request};
 use http_body::Body;
 use tokio::time::Instant;
@@ -17,8 +15,9 @@ use super::response::{Upload, Upstream};
 use super::service::Picked;
 use super::upstream_call::{Answer, Target};
 use super::{deadline, headers};
+use crate::http2::{Error, Reason};
 use crate::registry::Protocol;
-use crate::upstream::{ConnectError, Connecting, Http1, Ready, StreamPermit, Trials, detect};
+use crate::upstream::{ConnectError, Connecting, Http1, Ready, Sent, Trials, detect};
 
 /// Why an attempt brought no response.
 pub(super) enum Setback {
@@ -35,11 +34,9 @@ pub(super) enum Setback {
 /// The client's fault, not the endpoint's.
 const BROKEN: Failure = Failure::BadRequest("its body broke off, stopped to come, or is malformed");
 
-type Sent = (ResponseFuture, h2::SendStream<bytes::Bytes>, StreamPermit);
-
 /// How an attempt begins.
 enum Start {
-    Http2(Result<Sent, h2::Error>),
+    Http2(Result<Sent, Error>),
     Http1(Http1<RequestBody>),
     Connecting(Connecting<RequestBody>),
 }
@@ -63,20 +60,20 @@ pub(super) async fn run(
             Err(error) => return Err(Setback::Connect(Arc::new(error))),
         },
     };
-    let request = || {
-        let mut request = headers::for_attempt(head, protocol, upstream.wants_tls(picked));
-        if let (true, Some(by)) = (grpc, target.by) {
-            let left = by.saturating_duration_since(Instant::now());
-            request.headers_mut().insert(deadline::GRPC_TIMEOUT, deadline::to_header(left));
-        }
-        request
+    let tls = upstream.wants_tls(picked);
+    let timeout = || {
+        let by = target.by.filter(|_| grpc)?;
+        Some(deadline::to_header(by.saturating_duration_since(Instant::now())))
     };
     // The pool is never held across a wait.
     let start = || match target.worker.pool.borrow_mut().ready(picked, protocol, upstream) {
-        Ready::Http2(connection) => Start::Http2(connection.send(request(), body.is_end_stream())),
+        Ready::Http2(connection) => {
+            Start::Http2(connection.send(&headers::over_http2(head, tls, timeout()), body.is_end_stream()))
+        }
         Ready::Http1(connection) => Start::Http1(connection),
         Ready::Connecting(connecting) => Start::Connecting(connecting),
     };
+    let request = || headers::over_http1(head, timeout());
     // Others may fill each connection that is waited for, until all that may be are open. Beyond that the endpoint
     // closes them as fast as they are made.
     for _ in 0..=upstream.max_connections {
@@ -103,10 +100,10 @@ pub(super) async fn run(
 }
 
 async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> Result<Answer, Setback> {
-    let (mut response, stream, permit) = sent;
+    let (mut receiver, sender, permit) = sent;
     let mut uploading = !body.is_end_stream();
     let mut broken = false;
-    let mut pump = Pump::opening(std::mem::take(body), stream, target.settings.config.stall_timeout);
+    let mut pump = Pump::new(std::mem::take(body), sender, target.settings.config.stall_timeout);
     let answer = poll_fn(|cx| {
         if uploading && let Poll::Ready(done) = pump.poll(cx) {
             uploading = false;
@@ -115,13 +112,13 @@ async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> 
                 pump.reset(Reason::CANCEL);
             }
         }
-        std::pin::Pin::new(&mut response).poll(cx)
+        receiver.poll_response(cx)
     });
     match answer.await {
         Ok(response) => {
             pump.body.forget();
             let upload = uploading.then(|| Upload(tokio::task::spawn_local(upload(pump)).abort_handle()));
-            Ok(response.map(|body| (Source::Http2(body), Upstream::Http2 { permit, upload })))
+            Ok(response.map(|()| (Source::Http2(receiver), Upstream::Http2 { permit, upload })))
         }
         Err(_) if broken => Err(Setback::Fatal(BROKEN)),
         Err(error) => {
@@ -140,7 +137,7 @@ async fn upload(mut pump: Pump<RequestBody>) {
 }
 
 /// What became of a stream that ended before its response. RFC 9113 sections 6.8 and 8.7 say what was not processed.
-fn setback(target: &Target<'_>, error: &h2::Error) -> Setback {
+fn setback(target: &Target<'_>, error: &Error) -> Setback {
     match error.reason() {
         Some(_) if error.is_go_away() && error.is_remote() => Setback::Closed,
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Setback::Refused,

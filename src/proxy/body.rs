@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 
+use crate::http2::{self, Receiver};
 use crate::wasm::Stop;
 
 /// Bytes of a request body that are kept, by reference, so that it can be sent again.
@@ -22,7 +23,7 @@ const KEPT: usize = 64 << 10;
 pub(super) enum Source {
     #[default]
     Empty,
-    Http2(h2::RecvStream),
+    Http2(Receiver),
     Http1(Incoming),
     /// What an HTTP/1.1 client sends.
     Upload(Box<Upload>),
@@ -82,7 +83,7 @@ impl Drop for Filtered {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     #[error("{0}")]
-    Http2(#[from] h2::Error),
+    Http2(#[from] http2::Error),
     #[error("{0}")]
     Http1(#[from] hyper::Error),
     #[error("the deadline passed")]
@@ -116,18 +117,7 @@ impl Source {
             })),
             Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
             Source::Upload(upload) => upload.poll_frame(cx),
-            Source::Http2(stream) => match ready!(stream.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    // The sender may send as much again at once: what lies between the two sides is this one chunk.
-                    stream.flow_control().release_capacity(data.len())?;
-                    Poll::Ready(Some(Ok(Frame::data(data))))
-                }
-                Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                None => ready!(stream.poll_trailers(cx))
-                    .map(|trailers: Option<HeaderMap>| trailers.map(|t| Ok(Frame::trailers(t))))
-                    .unwrap_or_else(|error| Some(Err(error.into())))
-                    .into(),
-            },
+            Source::Http2(receiver) => receiver.poll_frame(cx).map_err(BodyError::Http2),
         }
     }
 
@@ -138,7 +128,7 @@ impl Source {
             Source::Filtered(filtered) => filtered.ended,
             Source::Http1(body) => body.is_end_stream(),
             Source::Upload(upload) => upload.body.is_end_stream(),
-            Source::Http2(stream) => stream.is_end_stream(),
+            Source::Http2(receiver) => receiver.is_end_stream(),
         }
     }
 

@@ -30,9 +30,6 @@ pub struct Config {
     pub max_pending_resets: usize,
     /// Most streams of a connection that we reset for a client's protocol errors; more end it. 1,024; 1 to 1,000,000.
     pub max_error_resets: usize,
-    /// Bytes of book-keeping that small DATA frames waiting to be read may cost; more end the connection. 1 MiB;
-    /// 16 KiB to 1 GiB.
-    pub data_frame_budget: u64,
     /// From accepting a connection to its first request's first byte. 10 s; 100 ms to 10 min.
     pub handshake_timeout: Duration,
     /// To read the head of an HTTP/1.1 request. 10 s; 100 ms to 10 min.
@@ -58,7 +55,6 @@ impl Default for Config {
             max_header_fields: 128,
             max_pending_resets: 20,
             max_error_resets: 1_024,
-            data_frame_budget: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(3_600),
@@ -82,7 +78,6 @@ impl Config {
             max_header_fields: section.integer("max_header_fields", base.max_header_fields, 16..=4_096),
             max_pending_resets: section.integer("max_pending_resets", base.max_pending_resets, 1..=10_000),
             max_error_resets: section.integer("max_error_resets", base.max_error_resets, 1..=1_000_000),
-            data_frame_budget: section.bytes("data_frame_budget", base.data_frame_budget, 16 << 10..=1 << 30),
             handshake_timeout: section.duration("handshake_timeout", base.handshake_timeout, range(100, 600)),
             header_timeout: section.duration("header_timeout", base.header_timeout, range(100, 600)),
             idle_timeout: section.duration("idle_timeout", base.idle_timeout, range(1_000, 86_400)),

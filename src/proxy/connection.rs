@@ -11,8 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
-use h2::{Ping, PingPong, Reason, RecvStream};
 use http::header::{EXPECT, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -28,13 +26,11 @@ use super::exchange::{self, Client};
 use super::pump::{Pump, PumpError};
 use super::worker::Worker;
 use super::{Config, Phase, Settings, headers};
-use crate::upstream::batched;
+use crate::http2::{self, PREFACE, PingPong, Reason, Receiver, Sender, Server};
 
 /// How long the rest of a short request that was answered early is waited for. To reset it instead is allowed, but
 /// what is on its way then counts against the connection, and a client that is often refused would lose it.
 const DRAIN: Duration = Duration::from_secs(1);
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a client until it goes, breaks the rules, or the proxy stops.
 pub(super) async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, mut phase: watch::Receiver<Phase>) {
@@ -75,43 +71,31 @@ async fn http2(
     settings: &Settings,
     phase: &mut watch::Receiver<Phase>,
 ) {
-    let Config { limits, idle_timeout, handshake_timeout, .. } = &settings.config;
-    let (stream, flush) = batched(stream);
-    let handshake = Builder::new()
-        .initial_window_size(limits.stream_window)
-        .initial_connection_window_size(limits.connection_window)
-        .max_concurrent_streams(limits.max_streams)
-        .max_header_list_size(limits.max_header_bytes)
-        .max_pending_accept_reset_streams(settings.config.max_pending_resets)
-        // Remembered resets, so that what was on its way to a stream that we reset is no error of the client's.
-        .max_concurrent_reset_streams(1_000)
-        .max_local_error_reset_streams(Some(settings.config.max_error_resets))
-        .data_frame_budget(usize::try_from(settings.config.data_frame_budget).unwrap_or(usize::MAX))
-        .max_send_buffer_size(limits.stream_window as usize)
-        .handshake::<_, Bytes>(stream);
-    let Ok(Ok(mut connection)) = timeout(*handshake_timeout, handshake).await else { return };
-    flush.begin();
-    let mut silent = Box::pin(silent(connection.ping_pong(), *handshake_timeout, settings.config.stall_timeout));
+    let Config { limits, idle_timeout, handshake_timeout, stall_timeout, .. } = &settings.config;
+    let mut connection = Server::new(
+        stream.stream,
+        http2::Settings {
+            max_streams: limits.max_streams,
+            max_header_bytes: limits.max_header_bytes,
+            stream_window: limits.stream_window,
+            connection_window: limits.connection_window,
+            max_pending_resets: settings.config.max_pending_resets,
+            max_error_resets: settings.config.max_error_resets,
+        },
+    );
+    let mut silent = Box::pin(silent(connection.ping_pong(), *handshake_timeout, *stall_timeout));
     let mut idle = Box::pin(tokio::time::sleep(*idle_timeout));
     // Made once: each of these waits takes a lock that all connections share.
     let mut stopping = pin!(async { drop(phase.wait_for(|phase| *phase != Phase::Running).await) });
     let mut used = false;
     let mut draining = false;
     loop {
-        let accepted = poll_fn(|cx| {
-            let accepted = connection.poll_accept(cx);
-            // Not between requests that came together.
-            if !matches!(accepted, Poll::Ready(Some(Ok(_)))) {
-                flush.poll(cx);
-            }
-            accepted
-        });
         tokio::select! {
             biased;
-            accepted = accepted => match accepted {
-                Some(Ok((request, respond))) => {
+            accepted = poll_fn(|cx| connection.poll_accept(cx)) => match accepted {
+                Some(Ok((request, sender))) => {
                     used = true;
-                    tokio::task::spawn_local(Box::pin(stream_task(worker.clone(), request, respond, client.clone())));
+                    tokio::task::spawn_local(Box::pin(stream_task(worker.clone(), request, sender, client.clone())));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(client = %client.address, %error, "client connection ended");
@@ -121,7 +105,7 @@ async fn http2(
             },
             () = &mut stopping, if !draining => {
                 draining = true;
-                connection.graceful_shutdown();
+                connection.shut_down();
             }
             () = &mut silent => {
                 tracing::debug!(client = %client.address, "client answers no pings, its connection is cut");
@@ -132,7 +116,7 @@ async fn http2(
                     idle.as_mut().reset(Instant::now() + *idle_timeout);
                 } else {
                     draining = true;
-                    connection.graceful_shutdown();
+                    connection.shut_down();
                 }
             }
         }
@@ -142,12 +126,11 @@ async fn http2(
 /// Returns when the client leaves a ping unanswered: at first within the time for a handshake, then, asked every
 /// minute, within that for a receiver that takes nothing. It may be gone, or it may hold the connection by never
 /// ending what it began.
-async fn silent(pings: Option<PingPong>, first: Duration, later: Duration) {
-    let Some(mut pings) = pings else { return std::future::pending().await };
+async fn silent(mut pings: PingPong, first: Duration, later: Duration) {
     let (mut wait, mut patience) = (first / 2, first / 2);
     loop {
         tokio::time::sleep(wait).await;
-        if timeout(patience, pings.ping(Ping::opaque())).await.is_err() {
+        if timeout(patience, pings.ping()).await.is_err() {
             return;
         }
         (wait, patience) = (Duration::from_secs(60), later);
@@ -157,8 +140,8 @@ async fn silent(pings: Option<PingPong>, first: Duration, later: Duration) {
 /// One stream: ends early, and cancels the call at the endpoint, if the client resets it.
 fn stream_task(
     worker: Rc<Worker>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    request: Request<Receiver>,
+    mut sender: Sender,
     client: Rc<Client>,
 ) -> impl Future<Output = ()> {
     let (mut head, body) = request.into_parts();
@@ -168,7 +151,7 @@ fn stream_task(
         if head.headers.contains_key(EXPECT) {
             let mut proceed = Response::new(());
             *proceed.status_mut() = StatusCode::CONTINUE;
-            if respond.send_informational(proceed).is_err() {
+            if sender.respond(&proceed, false).is_err() {
                 return;
             }
         }
@@ -177,19 +160,21 @@ fn stream_task(
             let mut exchange = pin!(exchange::handle(&worker, &mut head, &mut body, &client));
             poll_fn(|cx| match exchange.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+                Poll::Pending => sender.poll_ended(cx).map(|_| None),
             })
             .await
         };
         let Some(response) = response else { return };
         let (head, response) = response.into_parts();
         let ended = response.is_end_stream();
-        let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended) else { return };
+        if sender.respond(&Response::from_parts(head, ()), ended).is_err() {
+            return;
+        }
         if !ended {
-            let mut pump = Pump::new(response, stream, stall_timeout);
+            let mut pump = Pump::new(response, sender, stall_timeout);
             match poll_fn(|cx| pump.poll(cx)).await {
                 Ok(()) => {}
-                Err(PumpError::Sink(_) | PumpError::Reset(_)) => return,
+                Err(PumpError::Sink(_)) => return,
                 Err(PumpError::Source(error)) => return pump.reset(reason(&error)),
                 Err(PumpError::Stalled(_)) => {
                     pump.body.finish("stalled");

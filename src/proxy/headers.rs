@@ -4,11 +4,12 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Response, Uri, Version, request};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, Response, Version, request};
 
+use super::deadline::GRPC_TIMEOUT;
 use super::respond::GRPC_STATUS;
-use crate::registry::Protocol;
+use crate::http2::RequestHead;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -110,47 +111,39 @@ pub(super) fn to_upstream(head: &mut request::Parts, client: &HeaderValue, via: 
     headers.append(VIA, via.of(head.version));
 }
 
-/// The head of one attempt. HTTP/2 carries the name that was called in `:authority`, HTTP/1.1 in `Host`.
-pub(super) fn for_attempt(head: &request::Parts, protocol: Protocol, tls: bool) -> http::Request<()> {
-    let mut request = http::Request::new(());
-    *request.method_mut() = head.method.clone();
-    let mut headers = head.headers.clone();
-    match protocol {
-        Protocol::Http2 => {
-            let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
-            let authority = match head.uri.authority() {
-                Some(authority) => Some(authority.clone()),
-                None => headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok()),
-            };
-            headers.remove(HOST);
-            *request.uri_mut() = if head.uri.scheme() == Some(&scheme) && head.uri.authority().is_some() {
-                head.uri.clone()
-            } else {
-                uri(Some(scheme), authority, head.uri.path_and_query())
-            };
-            *request.version_mut() = Version::HTTP_2;
-        }
-        Protocol::Http1 => {
-            if let Some(host) = head.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
-                headers.insert(HOST, host);
-            }
-            if headers.remove(TE).is_some() {
-                headers.insert(TE, HeaderValue::from_static("trailers"));
-                headers.insert(CONNECTION, HeaderValue::from_static("te"));
-            }
-            *request.uri_mut() = uri(None, None, head.uri.path_and_query());
-        }
+/// The head of one attempt over HTTP/2, with the name that was called in `:authority` and not in `Host`. `timeout` stands for the
+/// caller's `grpc-timeout`.
+pub(super) fn over_http2(head: &request::Parts, tls: bool, timeout: Option<HeaderValue>) -> RequestHead<'_> {
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    RequestHead {
+        method: &head.method,
+        scheme: if tls { &Scheme::HTTPS } else { &Scheme::HTTP },
+        authority: authority.or_else(|| head.headers.get(HOST).map(HeaderValue::as_bytes)),
+        path: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        headers: &head.headers,
+        timeout,
     }
-    *request.headers_mut() = headers;
-    request
 }
 
-fn uri(scheme: Option<Scheme>, authority: Option<Authority>, path: Option<&PathAndQuery>) -> Uri {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = authority.is_some().then_some(scheme).flatten();
-    parts.authority = authority;
-    parts.path_and_query = Some(path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
-    Uri::from_parts(parts).unwrap_or_default()
+/// The same over HTTP/1.1, which carries the name in `Host`.
+pub(super) fn over_http1(head: &request::Parts, timeout: Option<HeaderValue>) -> http::Request<()> {
+    let mut headers = head.headers.clone();
+    if let Some(host) = head.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
+        headers.insert(HOST, host);
+    }
+    if headers.remove(TE).is_some() {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(timeout) = timeout {
+        headers.insert(GRPC_TIMEOUT, timeout);
+    }
+    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut request = http::Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = path.into();
+    *request.headers_mut() = headers;
+    request
 }
 
 /// Readies the head of an HTTP/1.1 response for the way to the client. HTTP/2 has nothing that would not pass.

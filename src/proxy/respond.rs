@@ -8,6 +8,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::headers::strip_hop_by_hop;
+use crate::http2::Reason;
 use crate::route::NoRoute;
 use crate::upstream::ConnectError;
 use crate::wasm::{LocalResponse, Stop};
@@ -64,7 +65,7 @@ pub(super) enum Failure {
     },
     /// The endpoint reset the stream before it answered.
     #[error("an instance of service `{0}` reset the call: {1}")]
-    Reset(String, h2::Reason),
+    Reset(String, Reason),
     /// It took longer than the caller or the configuration allows.
     #[error("the deadline of the call passed after {} ms", .0.as_millis())]
     Deadline(Duration),
@@ -234,11 +235,11 @@ pub(super) fn trailers(code: Code, message: &str) -> HeaderMap {
 }
 
 /// The gRPC status for a stream that was reset, by the table of the gRPC protocol.
-pub(super) fn code_of_reset(reason: h2::Reason) -> Code {
+pub(super) fn code_of_reset(reason: Reason) -> Code {
     match reason {
-        h2::Reason::REFUSED_STREAM => Code::Unavailable,
-        h2::Reason::CANCEL => Code::Cancelled,
-        h2::Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+        Reason::REFUSED_STREAM => Code::Unavailable,
+        Reason::CANCEL => Code::Cancelled,
+        Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
         _ => Code::Internal,
     }
 }

@@ -1,16 +1,17 @@
 //! One question to an endpoint, on a connection of its own or of a pool: for those who are not carrying a call.
 
 use std::cell::RefCell;
-use std::error::Error;
+use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use h2::Reason;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 
 use super::{Config, ConnectError, Connecting, Http1, Http2, Pool, Ready, Sent};
+use crate::http2::{Error, Reason, RequestHead};
 use crate::registry::Protocol;
 use crate::table::Endpoint;
 
@@ -74,7 +75,7 @@ pub async fn ask_with<B>(
 ) -> Result<Response<(Bytes, HeaderMap)>, AskError>
 where
     B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     for _ in 0..=config.max_connections {
         let start = match pool.borrow_mut().ready(endpoint, protocol, config) {
@@ -109,7 +110,7 @@ where
 
 /// How a question begins.
 enum Start<B> {
-    Http2(Result<Sent, h2::Error>),
+    Http2(Result<Sent, Error>),
     Http1(Http1<B>),
     Connecting(Connecting<B>),
 }
@@ -128,39 +129,36 @@ impl Missed {
     }
 }
 
-/// Opens a stream for a request.
-fn send(connection: &mut Http2, request: &Request<Bytes>) -> Result<Sent, h2::Error> {
-    let mut head = Request::new(());
-    *head.method_mut() = request.method().clone();
-    *head.uri_mut() = request.uri().clone();
-    *head.headers_mut() = request.headers().clone();
-    connection.send(head, request.body().is_empty())
+/// Begins a stream for a request.
+fn send(connection: &mut Http2, request: &Request<Bytes>) -> Result<Sent, Error> {
+    connection.send(&RequestHead::of(request), request.body().is_empty())
 }
 
 async fn over_http2(
-    (response, mut stream, _permit): Sent,
-    body: Bytes,
+    (mut receiver, mut sender, _permit): Sent,
+    mut body: Bytes,
     most: usize,
 ) -> Result<Response<(Bytes, HeaderMap)>, AskError> {
-    if !body.is_empty() {
+    let head = poll_fn(|cx| {
         // What is wrong with the stream, the response says as well.
-        let _ = stream.send_data(body, true);
-    }
-    let (head, mut body) = response.await.map_err(|error| broken(&error))?.into_parts();
-    let mut bytes = BytesMut::new();
-    while let Some(data) = body.data().await {
-        let data = data.map_err(|error| broken(&error))?;
-        let _ = body.flow_control().release_capacity(data.len());
-        if bytes.len() + data.len() > most {
-            return Err(AskError::TooLarge(most));
+        if !body.is_empty() {
+            let _ = sender.poll_send(cx, &mut body, true);
         }
-        bytes.extend_from_slice(&data);
+        receiver.poll_response(cx)
+    });
+    let (head, ()) = head.await.map_err(|error| broken(&error))?.into_parts();
+    let (mut bytes, mut trailers) = (BytesMut::new(), HeaderMap::new());
+    while let Some(frame) = poll_fn(|cx| receiver.poll_frame(cx)).await {
+        match frame.map_err(|error| broken(&error))?.into_data() {
+            Ok(data) if bytes.len() + data.len() > most => return Err(AskError::TooLarge(most)),
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
     }
-    let trailers = body.trailers().await.map_err(|error| broken(&error))?.unwrap_or_default();
     Ok(Response::from_parts(head, (bytes.freeze(), trailers)))
 }
 
-fn broken(error: &h2::Error) -> AskError {
+fn broken(error: &Error) -> AskError {
     match error.reason() {
         Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => AskError::GoAway,
         Some(reason) if error.is_reset() && error.is_remote() => {
@@ -179,7 +177,7 @@ async fn over_http1<B>(
 ) -> Result<Response<(Bytes, HeaderMap)>, Missed>
 where
     B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let wrong = |text: String| Missed::Failed(AskError::Http(text));
     let mut head = request.clone().map(B::from);

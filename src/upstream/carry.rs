@@ -7,18 +7,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
 
-use super::StreamPermit;
+use super::{Sent, StreamPermit};
+use crate::http2::{Error, Reason, Receiver, Sender};
 
 /// So many bytes of a request's body are kept, by reference, to be sent again.
 const KEPT: usize = 64 << 10;
-
-/// A stream that was opened.
-pub type Sent = (ResponseFuture, SendStream<Bytes>, StreamPermit);
 
 /// A request's body, of which the beginning can be read again.
 pub struct Upload<B> {
@@ -117,21 +113,20 @@ pub async fn carry<B>(sent: Sent, upload: Upload<B>) -> Result<Response<Answer<B
 where
     B: Body<Data = Bytes>,
 {
-    let (mut response, stream, permit) = sent;
+    let (mut receiver, sender, permit) = sent;
     let mut uploading = !upload.is_empty();
-    let mut pump = Pump { upload, stream, chunk: Bytes::new() };
+    let mut pump = Pump { upload, sender, chunk: Bytes::new() };
     let mut broken = false;
     let answer = poll_fn(|cx| {
         if uploading && let Poll::Ready(whole) = pump.poll(cx) {
             (uploading, broken) = (false, !whole);
         }
-        Pin::new(&mut response).poll(cx)
+        receiver.poll_response(cx)
     });
     match answer.await {
-        Ok(response) => Ok(response.map(|receive| Answer {
-            receive: Some(receive),
+        Ok(response) => Ok(response.map(|()| Answer {
+            receiver: Some(receiver),
             pump: uploading.then_some(pump),
-            whole: false,
             _permit: Some(permit),
             held: None,
         })),
@@ -152,7 +147,7 @@ where
 /// A body on its way.
 struct Pump<B> {
     upload: Upload<B>,
-    stream: SendStream<Bytes>,
+    sender: Sender,
     chunk: Bytes,
 }
 
@@ -163,22 +158,11 @@ where
     /// Ready when all is sent, or the other side wants no more: true; or the body broke off: false.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
-            while !self.chunk.is_empty() {
-                self.stream.reserve_capacity(self.chunk.len());
-                let room = match self.stream.capacity() {
-                    0 => match ready!(self.stream.poll_capacity(cx)) {
-                        Some(Ok(room)) => room,
-                        Some(Err(_)) | None => return Poll::Ready(true),
-                    },
-                    room => room,
-                };
-                let part = self.chunk.split_to(room.min(self.chunk.len()));
-                if self.stream.send_data(part, false).is_err() {
-                    return Poll::Ready(true);
-                }
+            if !self.chunk.is_empty() && ready!(self.sender.poll_send(cx, &mut self.chunk, false)).is_err() {
+                return Poll::Ready(true);
             }
             let Poll::Ready(frame) = self.upload.poll(cx) else {
-                ready!(self.stream.poll_reset(cx)).ok();
+                ready!(self.sender.poll_ended(cx));
                 return Poll::Ready(true);
             };
             let sent = match frame {
@@ -187,13 +171,13 @@ where
                         self.chunk = data;
                         continue;
                     }
-                    Err(frame) => self.stream.send_trailers(frame.into_trailers().unwrap_or_default()),
+                    Err(frame) => self.sender.send_trailers(&frame.into_trailers().unwrap_or_default()),
                 },
                 Some(Err(_)) => {
-                    self.stream.send_reset(Reason::CANCEL);
+                    self.sender.reset(Reason::CANCEL);
                     return Poll::Ready(false);
                 }
-                None => self.stream.send_data(Bytes::new(), true),
+                None => self.sender.send_trailers(&HeaderMap::new()),
             };
             // Who wants no more has said so, and the response says why.
             sent.ok();
@@ -204,9 +188,8 @@ where
 
 /// The body of a response; what is left of the request goes out while it is read. Dropping it ends the call.
 pub struct Answer<B> {
-    receive: Option<RecvStream>,
+    receiver: Option<Receiver>,
     pump: Option<Pump<B>>,
-    whole: bool,
     _permit: Option<StreamPermit>,
     held: Option<Box<dyn Any + Send>>,
 }
@@ -214,7 +197,7 @@ pub struct Answer<B> {
 impl<B> Answer<B> {
     /// A body without anything in it.
     pub fn empty() -> Self {
-        Answer { receive: None, pump: None, whole: true, _permit: None, held: None }
+        Answer { receiver: None, pump: None, _permit: None, held: None }
     }
 
     /// The same, which lets go of something when it is dropped.
@@ -227,14 +210,14 @@ impl<B> Answer<B> {
 
 impl<B> std::fmt::Debug for Answer<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("whole", &self.whole).finish_non_exhaustive()
+        f.debug_struct("Answer").finish_non_exhaustive()
     }
 }
 
 /// A response broke off.
 #[derive(Debug, thiserror::Error)]
 #[error("the response broke off: {0}")]
-pub struct BrokeOff(#[source] h2::Error);
+pub struct BrokeOff(#[source] Error);
 
 impl<B> Body for Answer<B>
 where
@@ -248,24 +231,15 @@ where
         if this.pump.as_mut().is_some_and(|pump| pump.poll(cx).is_ready()) {
             this.pump = None;
         }
-        let Some(receive) = &mut this.receive else { return Poll::Ready(None) };
-        if !this.whole {
-            match ready!(receive.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    // It fails only for more than was received.
-                    let _ = receive.flow_control().release_capacity(data.len());
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(BrokeOff(error)))),
-                None => this.whole = true,
-            }
+        let Some(receiver) = &mut this.receiver else { return Poll::Ready(None) };
+        let frame = ready!(receiver.poll_frame(cx));
+        if frame.is_none() {
+            this.receiver = None;
         }
-        let trailers = ready!(receive.poll_trailers(cx)).map_err(BrokeOff);
-        this.receive = None;
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
+        Poll::Ready(frame.map(|frame| frame.map_err(BrokeOff)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.receive.as_ref().is_none_or(RecvStream::is_end_stream)
+        self.receiver.as_ref().is_none_or(Receiver::is_end_stream)
     }
 }

@@ -139,16 +139,13 @@ impl<B> Connections<B> {
                 None => {}
             }
         }
-        if self.http2.iter().any(|shared| shared.connection.is_closed()) {
+        let mut free = self.http2.iter().position(|shared| shared.connection.has_room());
+        if free.is_none() {
             self.http2.retain(|shared| !shared.connection.is_closed());
-        }
-        let free = match self.http2.iter().position(|shared| shared.connection.has_room()) {
-            Some(free) => Some(free),
-            None if self.http2.len() >= self.config.max_connections as usize => {
-                (0..self.http2.len()).min_by_key(|&i| self.http2[i].connection.streams())
+            if self.http2.len() >= self.config.max_connections as usize {
+                free = (0..self.http2.len()).min_by_key(|&i| self.http2[i].connection.streams());
             }
-            None => None,
-        };
+        }
         match free {
             Some(free) => Ready::Http2(&mut self.http2[free].connection),
             None => {

@@ -71,14 +71,14 @@ fn the_name_that_was_called_crosses_from_one_http_to_the_other() {
     let from2 = head(Version::HTTP_2, "http://shop/a?b", &[("te", "trailers")]);
     let from1 = head(Version::HTTP_11, "/a?b", &[("host", "shop")]);
     for head in [&from2, &from1] {
-        let request = for_attempt(head, Protocol::Http2, true);
-        assert_eq!(request.uri(), "https://shop/a?b");
-        assert!(!request.headers().contains_key(HOST));
-        let request = for_attempt(head, Protocol::Http1, false);
+        let request = over_http2(head, true, None);
+        assert_eq!((request.scheme.as_str(), request.authority, request.path), ("https", Some(&b"shop"[..]), "/a?b"));
+        let request = over_http1(head, Some(HeaderValue::from_static("5S")));
         assert_eq!(request.uri(), "/a?b");
         assert_eq!(request.headers()[HOST], "shop");
+        assert_eq!(request.headers()[GRPC_TIMEOUT], "5S");
     }
-    assert_eq!(for_attempt(&from2, Protocol::Http1, false).headers()[CONNECTION], "te");
+    assert_eq!(over_http1(&from2, None).headers()[CONNECTION], "te");
 }
 
 #[test]
