@@ -1,6 +1,9 @@
 //! Bodies on their way through: never collected, never copied.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -8,8 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use send_wrapper::SendWrapper;
 use tokio::time::{Instant, Sleep};
 
 use crate::http2::{self, Receiver};
@@ -30,7 +32,7 @@ pub(super) enum Source {
     /// What is there whole.
     Full(Bytes),
     /// What filters let through.
-    Filtered(Box<Filtered>),
+    Filtered(SendWrapper<Box<Filtered>>),
 }
 
 /// The body of a request over HTTP/1.1. A client that sends half of it and then nothing would hold its call for ever, for
@@ -62,20 +64,54 @@ impl Upload {
     }
 }
 
-/// The far end of a body that filters look at, in a task of their own.
+/// A body that filters look at, whenever a part of it is read.
 pub(super) struct Filtered {
-    pub(super) parts: mpsc::Receiver<Part>,
-    pub(super) ended: bool,
-    /// Ends the task when dropped.
-    pub(super) task: AbortHandle,
+    /// Shows them one part after the other; `None` when that is over.
+    showing: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    next: Rc<Cell<Option<Part>>>,
+    ended: bool,
 }
 
 /// A part of a body, and whether it is the last.
 pub(super) type Part = (Result<Frame<Bytes>, BodyError>, bool);
 
-impl Drop for Filtered {
-    fn drop(&mut self) {
-        self.task.abort();
+/// Where what filters let through is put, one part after the other.
+#[derive(Clone, Default)]
+pub(super) struct Passed(Rc<Cell<Option<Part>>>);
+
+impl Passed {
+    /// Passes a part on, and waits until it was read.
+    pub(super) async fn put(&self, part: Part) {
+        self.0.set(Some(part));
+        // Whoever takes it is who polls this.
+        poll_fn(|_| {
+            let part = self.0.take();
+            let is_taken = part.is_none();
+            self.0.set(part);
+            if is_taken { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Filtered {
+    /// A body of what `showing` puts into `passed`.
+    pub(super) fn new(passed: Passed, showing: impl Future<Output = ()> + 'static) -> Filtered {
+        Filtered { showing: Some(Box::pin(showing)), next: passed.0, ended: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.showing.as_mut().is_some_and(|showing| showing.as_mut().poll(cx).is_ready()) {
+            self.showing = None;
+        }
+        match self.next.take() {
+            Some((frame, last)) => {
+                self.ended = last;
+                Poll::Ready(Some(frame))
+            }
+            None if self.showing.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -111,10 +147,7 @@ impl Source {
                 *self = Source::Empty;
                 Poll::Ready(Some(Ok(frame)))
             }
-            Source::Filtered(filtered) => Poll::Ready(ready!(filtered.parts.poll_recv(cx)).map(|(frame, last)| {
-                filtered.ended = last;
-                frame
-            })),
+            Source::Filtered(filtered) => filtered.poll_frame(cx),
             Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
             Source::Upload(upload) => upload.poll_frame(cx),
             Source::Http2(receiver) => receiver.poll_frame(cx).map_err(BodyError::Http2),

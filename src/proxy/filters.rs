@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderMap, HeaderValue, Request, Response, request, response};
 use http_body::Frame;
-use tokio::sync::mpsc;
+use send_wrapper::SendWrapper;
 
-use super::body::{Filtered, Part, RequestBody, Source};
+use super::body::{Filtered, Passed, RequestBody, Source};
 use super::exchange::Client;
 use super::respond::{self, Failure};
 use super::service::Service;
@@ -183,29 +183,24 @@ pub(super) fn full(text: Bytes) -> Source {
     if text.is_empty() { Source::Empty } else { Source::Full(text) }
 }
 
-/// Shows the filters a body, in a task of its own, and gives what they let through.
+/// Shows the filters a body as it is read, and gives what they let through.
 fn through(chain: Rc<Chain>, direction: Direction, source: Source) -> Source {
-    let (sender, parts) = mpsc::channel(1);
-    let task = tokio::task::spawn_local(async move {
-        if let Err(stop) = drive(&chain, direction, source, &sender).await {
+    let passed = Passed::default();
+    let put = passed.clone();
+    let filtered = Filtered::new(passed, async move {
+        if let Err(stop) = show(&chain, direction, source, &put).await {
             if direction == Direction::Request {
                 chain.stop(stop.clone());
             }
-            // Nobody listens if the exchange is over.
-            let _ = sender.send((Err(stop.into()), true)).await;
+            put.put((Err(stop.into()), true)).await;
         }
     });
-    Source::Filtered(Box::new(Filtered { parts, ended: false, task: task.abort_handle() }))
+    // HTTP/1.1 connections want bodies that could change threads; those of a worker never do.
+    Source::Filtered(SendWrapper::new(Box::new(filtered)))
 }
 
-async fn drive(
-    chain: &Chain,
-    direction: Direction,
-    mut source: Source,
-    parts: &mpsc::Sender<Part>,
-) -> Result<(), Stop> {
-    // Who does not listen any more ends this task.
-    let send = async |frame: Frame<Bytes>, last| drop(parts.send((Ok(frame), last)).await);
+async fn show(chain: &Chain, direction: Direction, mut source: Source, passed: &Passed) -> Result<(), Stop> {
+    let send = async |frame: Frame<Bytes>, last| passed.put((Ok(frame), last)).await;
     loop {
         let next = poll_fn(|cx| source.poll_frame(cx));
         let frame = tokio::select! {
@@ -221,7 +216,7 @@ async fn drive(
         let (data, end) = match frame {
             None => (Bytes::new(), true),
             Some(Err(error)) => {
-                drop(parts.send((Err(error), true)).await);
+                passed.put((Err(error), true)).await;
                 return Ok(());
             }
             Some(Ok(frame)) => match frame.into_data() {
