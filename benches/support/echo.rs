@@ -21,6 +21,9 @@ const PIECE: Bytes = Bytes::from_static(&[0; 64 * 1024]);
 const SMALL_MESSAGE: Bytes = Bytes::from_static(b"\0\0\0\0\x20abcdefghijklmnopqrstuvwxyz012345");
 /// More than any proxy wants, so that none is held up here.
 const STREAMS: u32 = 1000;
+/// Bytes of book-keeping that small frames may cost before a connection is ended for them. By default that is so little that
+/// proxies that cut payloads where a window ends, as HAProxy does, lose connections under load.
+const SMALL_FRAMES: usize = 16 << 20;
 
 /// Serves until the listener fails.
 pub(crate) async fn run(listener: TcpListener) -> io::Result<()> {
@@ -33,7 +36,9 @@ pub(crate) async fn run(listener: TcpListener) -> io::Result<()> {
 }
 
 async fn serve(stream: TcpStream) -> Result<(), h2::Error> {
-    let mut connection = server::Builder::new().max_concurrent_streams(STREAMS).handshake(stream).await?;
+    let mut builder = server::Builder::new();
+    builder.max_concurrent_streams(STREAMS).data_frame_budget(SMALL_FRAMES);
+    let mut connection = builder.handshake(stream).await?;
     while let Some(accepted) = connection.accept().await {
         let (request, respond) = accepted?;
         tokio::spawn(async move { answer(request, respond).await.ok() });
