@@ -116,12 +116,21 @@ def wasm(machine, rounds, endpoints):
     return "\n".join(lines)
 
 
+def above_zero(kind):
+    def read(text):
+        if (number := kind(text)) <= 0:
+            raise argparse.ArgumentTypeError("it must be more than 0")
+        return number
+
+    return read
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["shapes", "full", "wasm"], default="shapes")
     parser.add_argument("--proxies", default=",".join(proxies.ALL), help="default %(default)s")
-    parser.add_argument("--rounds", type=int, help="per proxy; default 5, and 3 for what only bench-full measures")
-    parser.add_argument("--seconds", type=float, help="that a round takes, about; default 3")
+    parser.add_argument("--rounds", type=above_zero(int), help="per proxy; default 5, and 3 for what only bench-full measures")
+    parser.add_argument("--seconds", type=above_zero(float), help="that a round takes, about; default 3")
     parser.add_argument("--only", default="", help="only what has this in its name")
     parser.add_argument("--proxy-core", type=int, default=0, help="default %(default)s")
     parser.add_argument("--load-core", type=int, default=1, help="default %(default)s")
@@ -129,6 +138,11 @@ def arguments():
     args.proxies = args.proxies.split(",")
     if unknown := set(args.proxies) - set(proxies.ALL):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(proxies.ALL)}")
+    if args.proxies == ["direct"]:
+        parser.error("direct is no proxy: name one beside it")
+    # What is not the whole has a file of its own.
+    args.some = "-some" if len(sys.argv) > 2 else ""
+    args.found = False
     proxies.check(["waypost", "envoy"] if args.what == "wasm" else args.proxies)
     return args
 
@@ -155,7 +169,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = ["waypost", "envoy"] if args.what == "wasm" else args.proxies
     versions = ", ".join(f"{name} {proxies.version(name)}" for name in [*names, "h2load"] if name != "direct")
-    report = Report(args.what + ("-some" if args.only else ""), f"{describe()}; {datetime.date.today()}. {versions}.\n")
+    report = Report(args.what + args.some, f"{describe()}; {datetime.date.today()}. {versions}.\n")
     with Machine(args.proxy_core, args.load_core) as machine:
         echo = machine.start("echo", [proxies.ECHO], machine.load_core, stdout=subprocess.PIPE)
         http2, http1 = map(int, echo.stdout.readline().split())
@@ -167,10 +181,13 @@ def main():
         shapes(machine, args, names, endpoints, report)
         if args.what == "full":
             more(machine, args, names, endpoints, [f"127.0.0.1:{http1}"], report)
+        if not args.found:
+            fail(f"nothing is measured that has `{args.only}` in its name")
 
 
 def wanted(args, name):
     if args.only in name:
+        args.found = True
         say(f"{name}:")
         return True
     return False

@@ -73,14 +73,14 @@ pub(super) async fn run(
         Ready::Http1(connection) => Start::Http1(connection),
         Ready::Connecting(connecting) => Start::Connecting(connecting),
     };
-    let request = || headers::over_http1(head, timeout());
+    let request = |body: &RequestBody| headers::over_http1(head, !body.is_end_stream(), timeout());
     // Others may fill each connection that is waited for, until all that may be are open. Beyond that the endpoint
     // closes them as fast as they are made.
     for _ in 0..=upstream.max_connections {
         let connected = match start() {
             Start::Http2(Ok(sent)) => return over_http2(target, sent, body).await,
             Start::Http2(Err(_)) => return Err(Setback::Closed),
-            Start::Http1(connection) => return Box::pin(over_http1(target, connection, request(), body)).await,
+            Start::Http1(connection) => return Box::pin(over_http1(target, connection, request(body), body)).await,
             Start::Connecting(Connecting::Http2(connecting)) => Box::pin(connecting.done()).await.map(|()| None),
             Start::Connecting(Connecting::Http1(connecting)) => Box::pin(connecting.done()).await.map(Some),
         };
@@ -88,7 +88,7 @@ pub(super) async fn run(
             Ok(connection) => {
                 Trials::connected(picked, &target.service.slot);
                 match connection {
-                    Some(connection) => return Box::pin(over_http1(target, connection, request(), body)).await,
+                    Some(connection) => return Box::pin(over_http1(target, connection, request(body), body)).await,
                     // It greeted, so this is sure.
                     None => picked.state.set_detected(Protocol::Http2),
                 }

@@ -172,7 +172,12 @@ fn stream_task(
         }
         if !ended {
             let mut pump = Pump::new(response, sender, stall_timeout);
-            match poll_fn(|cx| pump.poll(cx)).await {
+            let sent = poll_fn(|cx| match pump.poll(cx) {
+                // The deadline also holds for a client that takes nothing.
+                Poll::Pending => pump.body.poll_deadline(cx).map(|()| Err(BodyError::Deadline.into())),
+                sent => sent,
+            });
+            match sent.await {
                 Ok(()) => {}
                 Err(PumpError::Sink(_)) => return,
                 Err(PumpError::Source(error)) => return pump.reset(reason(&error)),
@@ -188,10 +193,14 @@ fn stream_task(
     }
 }
 
-/// What a client is told of a response that broke off: what the endpoint said, if it said something.
+/// What a client is told of a response that broke off: what the endpoint said, if it said something that is true behind the
+/// beginning of a response.
 fn reason(error: &BodyError) -> Reason {
     match error {
-        BodyError::Http2(error) if error.is_reset() => error.reason().unwrap_or(Reason::INTERNAL_ERROR),
+        BodyError::Http2(error) if error.is_reset() && error.is_remote() => match error.reason() {
+            None | Some(Reason::NO_ERROR | Reason::REFUSED_STREAM) => Reason::INTERNAL_ERROR,
+            Some(reason) => reason,
+        },
         BodyError::Deadline => Reason::CANCEL,
         _ => Reason::INTERNAL_ERROR,
     }

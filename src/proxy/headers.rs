@@ -125,8 +125,8 @@ pub(super) fn over_http2(head: &request::Parts, tls: bool, timeout: Option<Heade
     }
 }
 
-/// The same over HTTP/1.1, which carries the name in `Host`.
-pub(super) fn over_http1(head: &request::Parts, timeout: Option<HeaderValue>) -> http::Request<()> {
+/// The same over HTTP/1.1, which carries the name in `Host`, and tells before a body that there is one.
+pub(super) fn over_http1(head: &request::Parts, has_body: bool, timeout: Option<HeaderValue>) -> http::Request<()> {
     let mut headers = head.headers.clone();
     if let Some(host) = head.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
         headers.insert(HOST, host);
@@ -134,6 +134,9 @@ pub(super) fn over_http1(head: &request::Parts, timeout: Option<HeaderValue>) ->
     if headers.remove(TE).is_some() {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if has_body && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if let Some(timeout) = timeout {
         headers.insert(GRPC_TIMEOUT, timeout);

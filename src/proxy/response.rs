@@ -83,6 +83,17 @@ impl ResponseBody {
         }
     }
 
+    /// Ready when the deadline has passed; the exchange is over then.
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.timer {
+            Some(timer) if self.record.is_some() => ready!(timer.as_mut().poll(cx)),
+            _ => return Poll::Pending,
+        }
+        self.finish("deadline");
+        self.source = Source::Empty;
+        Poll::Ready(())
+    }
+
     /// It breaks off. A gRPC caller learns why, unless the endpoint itself reset the call: then so do we.
     fn fail(&mut self, error: BodyError) -> Option<Result<Frame<Bytes>, BodyError>> {
         let (outcome, trailers) = match &error {

@@ -142,7 +142,9 @@ impl<B> Connections<B> {
         let mut free = self.http2.iter().position(|shared| shared.connection.has_room());
         if free.is_none() {
             self.http2.retain(|shared| !shared.connection.is_closed());
-            if self.http2.len() >= self.config.max_connections as usize {
+            // One that takes nothing although it has nothing says that another would not either: it waits for its turn there.
+            free = self.http2.iter().position(|shared| shared.connection.streams() == 0);
+            if free.is_none() && self.http2.len() >= self.config.max_connections as usize {
                 free = (0..self.http2.len()).min_by_key(|&i| self.http2[i].connection.streams());
             }
         }

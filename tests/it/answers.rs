@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -243,4 +244,31 @@ async fn a_registration_that_leads_back_to_the_proxy_is_found_out() {
     // What other proxies say of themselves is no loop.
     let via = [("via", "1.1 waypost, 2.0 waypost-0123456789abcdef")];
     assert_eq!(ways[0].grpc("greeter", "Unary", &via, &[b""]).await.unwrap().status, 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_no_streams_is_not_asked_by_ever_more_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (count, connections) = watch::channel(0);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.send_modify(|count| *count += 1);
+            tokio::spawn(async move {
+                let full = h2::server::Builder::new().max_concurrent_streams(0).handshake::<_, Bytes>(stream).await;
+                let mut full = full.unwrap();
+                while full.accept().await.is_some() {}
+            });
+        }
+    });
+    let scene = Scene::new("").await;
+    scene.etcd.put("/services/greeter/full", &format!("h2c://{address}")).await;
+    scene.knows(1).await;
+    let client = scene.client().await;
+    for _ in 0..3 {
+        let reply = client.grpc("greeter", "Unary", &[("grpc-timeout", "300m")], &[b""]).await.unwrap();
+        assert_eq!(reply.status, 4, "{}", reply.message);
+    }
+    // Each worker makes one of its own.
+    assert!((1..=8).contains(&*connections.borrow()), "{} connections", *connections.borrow());
 }

@@ -260,6 +260,22 @@ async fn raw(scene: &Scene, request: &str) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
+#[tokio::test]
+async fn a_get_keeps_its_body() {
+    let bridges = Bridges::new().await;
+    for service in ["web", "new"] {
+        let mut client = TcpStream::connect(bridges.scene.waypost.data).await.unwrap();
+        let head = format!("GET /echo HTTP/1.1\r\nhost: {service}\r\nconnection: close\r\n");
+        client
+            .write_all(format!("{head}transfer-encoding: chunked\r\n\r\n4\r\n1234\r\n0\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut said = String::new();
+        timeout(Duration::from_secs(10), client.read_to_string(&mut said)).await.unwrap().unwrap();
+        assert!(said.starts_with("HTTP/1.1 200") && said.contains("1234"), "{service}: {said}");
+    }
+}
+
 /// The JSON in a response, chunked or not.
 fn body_of(said: &str) -> &str {
     let (from, to) = (said.find('{').unwrap_or(0), said.rfind('}').map_or(0, |at| at + 1));

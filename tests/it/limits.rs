@@ -182,3 +182,27 @@ async fn who_stops_in_the_middle_of_a_body_before_its_answer_is_told_why() {
         crate::harness::until("the call to end", || backend.seen.open() == 0).await;
     }
 }
+
+#[tokio::test]
+async fn a_deadline_holds_for_a_client_that_takes_nothing() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "").await;
+    let stream = TcpStream::connect(scene.waypost.data).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let asked = [("x-size", "1000000"), ("grpc-timeout", "700m")];
+    let request = grpc_request("greeter", "Unary", &asked).body(()).unwrap();
+    let (response, mut body) = send.ready().await.unwrap().send_request(request, false).unwrap();
+    body.send_data(grpc::frame(b""), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    // Its window stays as it is, so most of the answer waits.
+    let broken = async {
+        loop {
+            if let Err(error) = body.data().await.expect("it is too long to be whole") {
+                break error;
+            }
+        }
+    };
+    let broken = timeout(Duration::from_secs(10), broken).await.expect("the deadline");
+    assert_eq!(broken.reason(), Some(h2::Reason::CANCEL));
+}

@@ -73,12 +73,14 @@ fn the_name_that_was_called_crosses_from_one_http_to_the_other() {
     for head in [&from2, &from1] {
         let request = over_http2(head, true, None);
         assert_eq!((request.scheme.as_str(), request.authority, request.path), ("https", Some(&b"shop"[..]), "/a?b"));
-        let request = over_http1(head, Some(HeaderValue::from_static("5S")));
+        let request = over_http1(head, false, Some(HeaderValue::from_static("5S")));
+        assert!(!request.headers().contains_key(TRANSFER_ENCODING));
         assert_eq!(request.uri(), "/a?b");
         assert_eq!(request.headers()[HOST], "shop");
         assert_eq!(request.headers()[GRPC_TIMEOUT], "5S");
     }
-    assert_eq!(over_http1(&from2, None).headers()[CONNECTION], "te");
+    assert_eq!(over_http1(&from2, false, None).headers()[CONNECTION], "te");
+    assert_eq!(over_http1(&from2, true, None).headers()[TRANSFER_ENCODING], "chunked");
 }
 
 #[test]
