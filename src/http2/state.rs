@@ -157,7 +157,7 @@ impl State {
 
     /// Takes a new stream in.
     pub(super) fn insert(&mut self, id: u32) -> Key {
-        let key = self.streams.insert(Stream::new(id, self.first_window(), self.peer_window.into()));
+        let key = self.streams.insert(Stream::new());
         if id > 0 {
             self.opened(key, id);
         }
@@ -177,7 +177,7 @@ impl State {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        if self.closing != Closing::No || self.next_id > MAX_ID {
+        if self.is_ending() {
             return Err(Error::GoAway { reason: Reason::NO_ERROR, remote: true });
         }
         let has_room = self.waiting.is_empty() && self.has_room();
@@ -212,7 +212,7 @@ impl State {
     }
 
     pub(super) fn is_ending(&self) -> bool {
-        self.ended.is_some() || self.closing != Closing::No
+        self.ended.is_some() || self.closing != Closing::No || self.next_id > MAX_ID
     }
 
     /// No message is under way.

@@ -67,9 +67,10 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(id: u32, receive_window: u32, send_window: i64) -> Stream {
+    /// A stream that has not begun: it has no windows yet.
+    pub(super) fn new() -> Stream {
         Stream {
-            id,
+            id: 0,
             handles: 0,
             open: false,
             is_head: false,
@@ -78,14 +79,14 @@ impl Stream {
             response: None,
             trailers: None,
             length_left: None,
-            receive_window: receive_window.into(),
+            receive_window: 0,
             released: 0,
             receiver: None,
             deaf: false,
             data: VecDeque::new(),
             joined: BytesMut::new(),
             sending: Side::Head,
-            send_window,
+            send_window: 0,
             blocked: false,
             wanted: 0,
             sender: None,

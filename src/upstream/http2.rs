@@ -29,7 +29,6 @@ pub struct Http2 {
 #[derive(Default)]
 struct Shared {
     streams: AtomicU32,
-    closed: AtomicBool,
     used: AtomicBool,
 }
 
@@ -74,7 +73,7 @@ impl Http2 {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Relaxed) || self.client.is_ending()
+        self.client.is_ending()
     }
 
     /// Whether a call used it since the last time this was asked, or does now.
@@ -88,19 +87,12 @@ impl Http2 {
     ///
     /// If the connection has ended or is about to: nothing was sent then.
     pub fn send(&mut self, head: &RequestHead<'_>, end: bool) -> Result<Sent, Error> {
-        match self.client.send(head, end) {
-            Ok((receiver, sender)) => {
-                self.shared.streams.fetch_add(1, Ordering::Relaxed);
-                if !self.shared.used.load(Ordering::Relaxed) {
-                    self.shared.used.store(true, Ordering::Relaxed);
-                }
-                Ok((receiver, sender, StreamPermit(self.shared.clone())))
-            }
-            Err(error) => {
-                self.shared.closed.store(true, Ordering::Relaxed);
-                Err(error)
-            }
+        let (receiver, sender) = self.client.send(head, end)?;
+        self.shared.streams.fetch_add(1, Ordering::Relaxed);
+        if !self.shared.used.load(Ordering::Relaxed) {
+            self.shared.used.store(true, Ordering::Relaxed);
         }
+        Ok((receiver, sender, StreamPermit(self.shared.clone())))
     }
 }
 
@@ -137,7 +129,6 @@ async fn drive(
         ended = connection => if let Err(error) = ended { tracing::debug!(%error, "connection to endpoint ended") },
         () = no_pong(pings, keep_alive, timeout, &shared) => tracing::debug!("endpoint stopped to answer pings"),
     }
-    shared.closed.store(true, Ordering::Relaxed);
 }
 
 /// Returns when a ping stays unanswered. Pings are sent only while calls are open, as gRPC servers demand.
