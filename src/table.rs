@@ -21,7 +21,6 @@ mod tasks;
 mod watcher;
 mod writer;
 
-pub use change::{Change, Gone};
 pub use config::{Config, Prefix};
 pub use endpoint::{Endpoint, EndpointId, EndpointState, Endpoints};
 pub use slot::{Slot, Table};

@@ -81,9 +81,18 @@ impl Client {
     ///
     /// As any call; [`Error::Compacted`] if that revision was compacted before the last page was read.
     pub async fn list(&self, prefix: &[u8]) -> Result<Listing, Error> {
+        self.list_as(prefix, |kv| kv).await
+    }
+
+    /// The same, each key made into something else as soon as its page has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Client::list).
+    pub async fn list_as<T>(&self, prefix: &[u8], read: impl Fn(KeyValue) -> T) -> Result<Listing<T>, Error> {
         let end = prefix_end(prefix);
         let mut from = prefix.to_vec();
-        let mut listing: Option<Listing> = None;
+        let mut listing: Option<Listing<T>> = None;
         loop {
             let revision = listing.as_ref().map_or(0, |listing| listing.header.revision);
             let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
@@ -95,7 +104,8 @@ impl Client {
                 .await?
                 .0;
             let header = Header::from(response.header.unwrap_or_default());
-            let keys = response.kvs.into_iter().map(Into::into);
+            let last = response.kvs.last().filter(|_| response.more).map(|kv| kv.key.clone());
+            let keys = response.kvs.into_iter().map(|kv| read(kv.into()));
             let listing = match &mut listing {
                 Some(listing) => {
                     if header.cluster != listing.header.cluster {
@@ -106,12 +116,12 @@ impl Client {
                 }
                 None => listing.insert(Listing { header, keys: keys.collect() }),
             };
-            match listing.keys.last() {
-                Some(last) if response.more => {
-                    from.clone_from(&last.key);
+            match last {
+                Some(last) => {
+                    from = last;
                     from.push(0);
                 }
-                _ => return Ok(Listing { header: listing.header, keys: std::mem::take(&mut listing.keys) }),
+                None => return Ok(Listing { header: listing.header, keys: std::mem::take(&mut listing.keys) }),
             }
         }
     }

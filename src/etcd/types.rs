@@ -53,11 +53,11 @@ impl From<etcd_client::proto::PbResponseHeader> for Header {
 
 /// All keys under a prefix at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct Listing<T = KeyValue> {
     /// Of the first page; its revision is that of all keys.
     pub header: Header,
     /// In the order of the keys.
-    pub keys: Vec<KeyValue>,
+    pub keys: Vec<T>,
 }
 
 /// What a watch says.

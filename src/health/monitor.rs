@@ -169,16 +169,11 @@ impl Monitor {
     fn probe(&mut self, service: &Arc<str>, id: EndpointId, among: usize) {
         let Some(watched) = self.services.get_mut(service) else { return };
         let Some(probe) = watched.settings.health.probe.clone() else { return };
-        let Some(tracked) = watched.endpoints.get_mut(&id) else { return };
+        let (settings, room) = (watched.settings.clone(), watched.room.clone());
+        let Some((endpoint, tracked)) = watched.tracked(id) else { return };
+        let endpoint = endpoint.clone();
         let first = Duration::from_secs_f64(among as f64 / FIRST_PROBES * fastrand::f64()).min(probe.interval);
-        let prober = Prober {
-            service: service.clone(),
-            endpoint: tracked.endpoint.clone(),
-            probe,
-            settings: watched.settings.clone(),
-            room: watched.room.clone(),
-            shared: self.shared.clone(),
-        };
+        let prober = Prober { service: service.clone(), endpoint, probe, settings, room, shared: self.shared.clone() };
         tracked.prober = Some(Probing(tokio::spawn(prober.run(first)).abort_handle()));
     }
 
@@ -211,7 +206,7 @@ impl Monitor {
             });
         }
         if watched.panic != panic_before && !watched.endpoints.is_empty() {
-            let states = || watched.endpoints.values().map(|tracked| tracked.verdict.state);
+            let states = || watched.judged.iter().map(|judged| judged.verdict.state);
             let healthy = states().filter(|state| *state == State::Healthy).count();
             let all = states().filter(|state| *state != State::Draining).count();
             let threshold = watched.settings.health.panic_threshold;

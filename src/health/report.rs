@@ -12,7 +12,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use tokio::time::Instant;
 
 use super::verdict::State;
-use super::watched::Watched;
+use super::watched::{Judged, Watched};
+use crate::table::{Endpoint, Endpoints};
 use crate::telemetry::{Families, names};
 
 /// Events that are kept.
@@ -72,9 +73,37 @@ pub(super) struct Report {
 
 #[derive(Debug, Default)]
 struct Known {
-    services: BTreeMap<Arc<str>, ServiceHealth>,
+    services: BTreeMap<Arc<str>, Shown>,
     events: VecDeque<Event>,
     transitions: BTreeMap<(Arc<str>, State), u64>,
+}
+
+/// A service as it was judged last, shared with the monitor.
+#[derive(Debug)]
+struct Shown {
+    panic: bool,
+    seen: Arc<Endpoints>,
+    judged: Arc<Vec<Judged>>,
+}
+
+impl Shown {
+    fn endpoints(&self) -> impl Iterator<Item = (&Endpoint, &Judged)> {
+        self.seen.iter().zip(&*self.judged)
+    }
+
+    fn health(&self) -> ServiceHealth {
+        let health = |(endpoint, judged): (&Endpoint, &Judged)| EndpointHealth {
+            endpoint: endpoint.label.clone(),
+            state: judged.verdict.state,
+            reason: judged.verdict.reason.clone(),
+            since: judged.since,
+            until: judged.verdict.until,
+            share: endpoint.state.share(),
+        };
+        let mut endpoints: Vec<_> = self.endpoints().map(health).collect();
+        endpoints.sort_unstable_by(|a, b| a.endpoint.cmp(&b.endpoint));
+        ServiceHealth { panic: self.panic, endpoints }
+    }
 }
 
 impl Report {
@@ -103,18 +132,9 @@ impl Report {
     }
 
     pub(super) fn update(&self, service: &Arc<str>, watched: &Watched) {
-        let endpoints = watched.endpoints.values().map(|tracked| EndpointHealth {
-            endpoint: tracked.endpoint.label.clone(),
-            state: tracked.verdict.state,
-            reason: tracked.verdict.reason.clone(),
-            since: tracked.since,
-            until: tracked.verdict.until,
-            share: tracked.endpoint.state.share(),
-        });
-        let mut endpoints: Vec<_> = endpoints.collect();
-        endpoints.sort_unstable_by(|a, b| a.endpoint.cmp(&b.endpoint));
-        let health = ServiceHealth { panic: watched.panic, endpoints };
-        self.lock().services.insert(service.clone(), health);
+        let Watched { panic, seen, judged, .. } = watched;
+        let shown = Shown { panic: *panic, seen: seen.clone(), judged: judged.clone() };
+        self.lock().services.insert(service.clone(), shown);
     }
 
     pub(super) fn forget(&self, service: &str) {
@@ -124,7 +144,7 @@ impl Report {
     }
 
     pub(super) fn services(&self) -> BTreeMap<Arc<str>, ServiceHealth> {
-        self.lock().services.clone()
+        self.lock().services.iter().map(|(service, shown)| (service.clone(), shown.health())).collect()
     }
 
     pub(super) fn events(&self) -> Vec<Event> {
@@ -164,18 +184,15 @@ impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut families = Families::new(encoder);
         let known = self.0.lock();
-        let unwell = known.services.iter().flat_map(|(service, health)| {
-            let unwell = health.endpoints.iter().filter(|endpoint| endpoint.state != State::Healthy);
-            unwell.map(move |endpoint| {
-                let state = endpoint.state.to_string();
-                (
-                    [("service", service.to_string()), ("endpoint", endpoint.endpoint.to_string()), ("state", state)],
-                    1u32,
-                )
+        let unwell = known.services.iter().flat_map(|(service, shown)| {
+            let unwell = shown.endpoints().filter(|(_, judged)| judged.verdict.state != State::Healthy);
+            unwell.map(move |(endpoint, judged)| {
+                let state = judged.verdict.state.to_string();
+                ([("service", service.to_string()), ("endpoint", endpoint.label.to_string()), ("state", state)], 1u32)
             })
         });
         families.gauges(names::ENDPOINT_UNHEALTHY, "Endpoints that are not healthy", unwell)?;
-        let panic = known.services.iter().filter(|(_, health)| health.panic);
+        let panic = known.services.iter().filter(|(_, shown)| shown.panic);
         families.gauges(
             names::SERVICE_PANIC,
             "Services with so few healthy endpoints that all are used",

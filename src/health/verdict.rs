@@ -56,6 +56,9 @@ pub struct Probes {
 }
 
 impl Probes {
+    /// No answers yet.
+    pub const NONE: Probes = Probes { healthy: None, good: 0, bad: 0, last: String::new() };
+
     /// What is held to be true; none before the first answer.
     pub fn healthy(&self) -> Option<bool> {
         self.healthy

@@ -20,7 +20,10 @@ pub(super) struct Watched {
     /// What the slot held when it was looked at last.
     pub(super) seen: Arc<Endpoints>,
     pub(super) settings: ServiceSettings,
-    pub(super) endpoints: BTreeMap<EndpointId, Tracked>,
+    /// What is known of each of the seen, in their order.
+    pub(super) endpoints: Vec<Tracked>,
+    /// What follows from it, in the same order.
+    pub(super) judged: Arc<Vec<Judged>>,
     pub(super) panic: bool,
     /// For the probes of this service.
     pub(super) room: Arc<Semaphore>,
@@ -32,12 +35,10 @@ pub(super) struct Watched {
     swept: Instant,
 }
 
-/// What is known of one endpoint.
+/// What is known of one endpoint. Small, for there may be a hundred thousand.
 pub(super) struct Tracked {
-    pub(super) endpoint: Endpoint,
-    pub(super) facts: Facts,
-    pub(super) verdict: Verdict,
-    pub(super) since: Instant,
+    /// None as long as nothing happened.
+    facts: Option<Box<Facts>>,
     /// Since when its share grows; none if it has always had the whole.
     growing: Option<Instant>,
     /// How often it was ejected, less one for each interval in which it was not.
@@ -46,6 +47,16 @@ pub(super) struct Tracked {
     base: Window,
     pub(super) prober: Option<Probing>,
 }
+
+/// What follows from what is known.
+#[derive(Debug, Clone)]
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// Since when its state is that.
+    pub(super) since: Instant,
+}
+
+static NOTHING: Facts = Facts { probes: Probes::NONE, ejection: None, order: None, opinion: None };
 
 /// Ends its task when dropped.
 pub(super) struct Probing(pub(super) AbortHandle);
@@ -64,29 +75,40 @@ pub(super) struct Transition {
 }
 
 impl Tracked {
-    fn new(endpoint: Endpoint, config: &Config, is_new: bool, now: Instant) -> Self {
-        let facts = Facts::default();
-        let verdict = verdict::judge(&facts, config, now);
-        let base = counted(&endpoint.state, config);
+    fn new(state: &EndpointState, config: &Config, is_new: bool, now: Instant) -> Self {
         let growing = is_new.then_some(now);
-        Tracked { endpoint, facts, verdict, since: now, growing, ejections: 0, base, prober: None }
+        Tracked { facts: None, growing, ejections: 0, base: counted(state, config), prober: None }
+    }
+
+    fn facts(&self) -> &Facts {
+        self.facts.as_deref().unwrap_or(&NOTHING)
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        self.facts.get_or_insert_default()
+    }
+
+    fn order(&mut self, order: Option<(Order, Instant)>) {
+        if order != self.facts().order {
+            self.facts_mut().order = order;
+        }
     }
 
     fn is_ejected(&self, now: Instant) -> bool {
-        self.facts.ejection.as_ref().is_some_and(|ejection| now < ejection.until)
+        self.facts().ejection.as_ref().is_some_and(|ejection| now < ejection.until)
     }
 
-    fn eject(&mut self, reason: String, config: &Config, now: Instant) {
+    fn eject(&mut self, state: &EndpointState, reason: String, config: &Config, now: Instant) {
         let time = outlier::ejection_time(self.ejections, &config.outlier);
-        self.facts.ejection = Some(Ejection { until: now + time, reason });
+        self.facts_mut().ejection = Some(Ejection { until: now + time, reason });
         self.ejections = self.ejections.saturating_add(1);
         // When it comes back, it has failed none yet.
-        self.endpoint.state.call_went_well();
+        state.call_went_well();
     }
 
     /// What health leaves it of its share.
-    fn share(&self, config: &Config, panic: bool, now: Instant) -> u32 {
-        match self.verdict.state {
+    fn share(&self, state: State, config: &Config, panic: bool, now: Instant) -> u32 {
+        match state {
             State::Healthy => {
                 let since = self.growing.map(|since| now.duration_since(since));
                 since.map_or(EndpointState::WHOLE, |since| verdict::ramp(since, config.slow_start))
@@ -98,7 +120,7 @@ impl Tracked {
 
     /// When something changes by itself.
     fn due(&self, config: &Config, now: Instant) -> Option<Instant> {
-        let ejection = self.facts.ejection.as_ref().map(|ejection| ejection.until);
+        let ejection = self.facts().ejection.as_ref().map(|ejection| ejection.until);
         let step = config.slow_start.zip(self.growing).filter(|(window, since)| now < *since + *window);
         let step = step.map(|(window, _)| now + window / 20);
         [ejection, step].into_iter().flatten().filter(|at| *at > now).min()
@@ -112,58 +134,68 @@ fn counted(state: &EndpointState, config: &Config) -> Window {
 
 impl Watched {
     pub(super) fn new(slot: Arc<Slot>, settings: ServiceSettings, now: Instant) -> Self {
-        let endpoints = BTreeMap::new();
-        let (room, orders) = (Arc::new(Semaphore::new(PROBES_OF_SERVICE)), BTreeMap::new());
-        Watched { slot, seen: Arc::default(), settings, endpoints, panic: false, room, orders, due: None, swept: now }
+        let (seen, endpoints, judged, orders) = Default::default();
+        let room = Arc::new(Semaphore::new(PROBES_OF_SERVICE));
+        Watched { slot, seen, settings, endpoints, judged, panic: false, room, orders, due: None, swept: now }
     }
 
     /// Takes over the slot's endpoints. Gives those that are new, or are to be asked in another way.
     pub(super) fn take_over(&mut self, seen: Arc<Endpoints>, now: Instant) -> Vec<EndpointId> {
         // Only where others have been there for long are new ones spared: who else should take the calls?
         let window = self.settings.health.slow_start.unwrap_or_default();
-        let is_spared = self.endpoints.values().any(|tracked| tracked.since + window <= now);
-        self.endpoints.retain(|id, _| seen.get(*id).is_some());
+        let is_spared = self.judged.iter().any(|judged| judged.since + window <= now);
+        let config = &self.settings.health;
+        let asked = |e: &Endpoint| (e.id, e.protocol(), e.instance.tls);
         let mut new = Vec::new();
-        for endpoint in seen.iter() {
-            match self.endpoints.get_mut(&endpoint.id) {
-                Some(tracked) => {
-                    let asked = |e: &Endpoint| (e.protocol(), e.instance.tls);
-                    if asked(&tracked.endpoint) != asked(endpoint) {
-                        new.push(endpoint.id);
-                    }
-                    tracked.endpoint = endpoint.clone();
-                }
-                None => {
-                    let mut tracked = Tracked::new(endpoint.clone(), &self.settings.health, is_spared, now);
-                    tracked.facts.order = self.orders.get(&endpoint.label).copied();
-                    self.endpoints.insert(endpoint.id, tracked);
-                    new.push(endpoint.id);
-                }
+        let before = self.seen.iter().zip(std::mem::take(&mut self.endpoints)).zip(&*self.judged);
+        let mut before = before.peekable();
+        let mut track = |endpoint: &Endpoint| {
+            while before.next_if(|((known, _), _)| known.id < endpoint.id).is_some() {}
+            let known = before.next_if(|((known, _), _)| known.id == endpoint.id);
+            if known.as_ref().map(|((known, _), _)| asked(known)) != Some(asked(endpoint)) {
+                new.push(endpoint.id);
             }
-        }
-        self.seen = seen;
+            if let Some(((_, tracked), judged)) = known {
+                return (tracked, judged.clone());
+            }
+            let mut tracked = Tracked::new(&endpoint.state, config, is_spared, now);
+            tracked.order(self.orders.get(&endpoint.label).copied());
+            (tracked, Judged { verdict: verdict::judge(&NOTHING, config, now), since: now })
+        };
+        let (endpoints, judged): (Vec<_>, Vec<_>) = seen.iter().map(&mut track).unzip();
+        (self.endpoints, self.judged, self.seen) = (endpoints, Arc::new(judged), seen);
         new
     }
 
     /// Takes over other settings. What probes answered before is forgotten, orders and ejections are not.
     pub(super) fn resettle(&mut self, settings: ServiceSettings) -> Vec<EndpointId> {
         self.settings = settings;
-        for tracked in self.endpoints.values_mut() {
+        for (tracked, endpoint) in self.endpoints.iter_mut().zip(self.seen.iter()) {
             tracked.prober = None;
-            tracked.facts.probes = Probes::default();
-            tracked.endpoint.state.set_probes(None);
-            tracked.base = counted(&tracked.endpoint.state, &self.settings.health);
+            if let Some(facts) = &mut tracked.facts {
+                facts.probes = Probes::default();
+            }
+            endpoint.state.set_probes(None);
+            tracked.base = counted(&endpoint.state, &self.settings.health);
         }
-        self.endpoints.keys().copied().collect()
+        self.seen.iter().map(|endpoint| endpoint.id).collect()
+    }
+
+    /// An endpoint, if it is there, and what is known of it.
+    pub(super) fn tracked(&mut self, id: EndpointId) -> Option<(&Endpoint, &mut Tracked)> {
+        let at = self.seen.binary_search_by_key(&id, |endpoint| endpoint.id).ok()?;
+        Some((&self.seen[at], &mut self.endpoints[at]))
     }
 
     /// Takes the answer of a probe. True if it changes what is held of the endpoint.
     pub(super) fn answered(&mut self, id: EndpointId, answer: Result<(), String>) -> bool {
-        let (Some(tracked), Some(probe)) = (self.endpoints.get_mut(&id), &self.settings.health.probe) else {
+        let Some((rise, fall)) = self.settings.health.probe.as_ref().map(|probe| (probe.rise, probe.fall)) else {
             return false;
         };
-        let changed = tracked.facts.probes.take(answer, probe.rise, probe.fall);
-        tracked.endpoint.state.set_probes(tracked.facts.probes.healthy());
+        let Some((endpoint, tracked)) = self.tracked(id) else { return false };
+        let probes = &mut tracked.facts_mut().probes;
+        let changed = probes.take(answer, rise, fall);
+        endpoint.state.set_probes(probes.healthy());
         changed
     }
 
@@ -171,21 +203,22 @@ impl Watched {
     pub(super) fn take_opinions(&mut self, opinions: Vec<(EndpointId, Opinion)>) -> bool {
         let mut opinions: BTreeMap<_, _> = opinions.into_iter().collect();
         let mut changed = false;
-        for (id, tracked) in &mut self.endpoints {
-            let opinion = opinions.remove(id);
-            changed |= tracked.facts.opinion != opinion;
-            tracked.facts.opinion = opinion;
+        for (tracked, endpoint) in self.endpoints.iter_mut().zip(self.seen.iter()) {
+            let opinion = opinions.remove(&endpoint.id);
+            if tracked.facts().opinion != opinion {
+                tracked.facts_mut().opinion = opinion;
+                changed = true;
+            }
         }
         changed
     }
 
     /// Orders something for an endpoint, by its address; false if there is none.
     pub(super) fn order(&mut self, address: &str, order: Option<(Order, Instant)>) -> bool {
-        let tracked = self.endpoints.values_mut().find(|tracked| &*tracked.endpoint.label == address);
-        let Some(tracked) = tracked else { return false };
-        tracked.facts.order = order;
+        let Some(at) = self.seen.iter().position(|endpoint| &*endpoint.label == address) else { return false };
+        self.endpoints[at].order(order);
         match order {
-            Some(order) => drop(self.orders.insert(tracked.endpoint.label.clone(), order)),
+            Some(order) => drop(self.orders.insert(self.seen[at].label.clone(), order)),
             None => drop(self.orders.remove(address)),
         }
         true
@@ -206,30 +239,32 @@ impl Watched {
         }
         let config = self.settings.health.clone();
         let mut transitions = Vec::new();
-        for tracked in self.endpoints.values_mut() {
-            let verdict = verdict::judge(&tracked.facts, &config, now);
-            let before = std::mem::replace(&mut tracked.verdict, verdict);
-            if before.state != tracked.verdict.state {
-                tracked.since = now;
-                tracked.growing = (tracked.verdict.state == State::Healthy).then_some(now);
+        // Whoever reads a report keeps what was judged before.
+        let all = Arc::make_mut(&mut self.judged);
+        for ((endpoint, tracked), judged) in self.seen.iter().zip(&mut self.endpoints).zip(&mut *all) {
+            let verdict = verdict::judge(tracked.facts(), &config, now);
+            let before = std::mem::replace(&mut judged.verdict, verdict);
+            if before.state != judged.verdict.state {
+                judged.since = now;
+                tracked.growing = (judged.verdict.state == State::Healthy).then_some(now);
                 transitions.push(Transition {
-                    endpoint: tracked.endpoint.label.clone(),
+                    endpoint: endpoint.label.clone(),
                     from: before.state,
-                    verdict: tracked.verdict.clone(),
+                    verdict: judged.verdict.clone(),
                 });
             }
         }
-        let states = self.endpoints.values().map(|tracked| tracked.verdict.state);
+        let states = all.iter().map(|judged| judged.verdict.state);
         self.panic = verdict::is_panic(states, config.panic_threshold);
         let panic = self.panic;
         let mut changed = false;
-        for tracked in self.endpoints.values() {
-            let weight = match tracked.facts.order {
+        for ((endpoint, tracked), judged) in self.seen.iter().zip(&self.endpoints).zip(&*all) {
+            let weight = match tracked.facts().order {
                 Some((Order::Weight(weight), until)) if now < until => Some(weight),
                 _ => None,
             };
-            changed |= tracked.endpoint.state.set_weight(weight);
-            changed |= tracked.endpoint.state.set_share(tracked.share(&config, panic, now));
+            changed |= endpoint.state.set_weight(weight);
+            changed |= endpoint.state.set_share(tracked.share(judged.verdict.state, &config, panic, now));
         }
         if changed {
             self.slot.touch();
@@ -243,35 +278,35 @@ impl Watched {
         let outlier = &config.outlier;
         let sweeps = outlier.success_rate_deviation > 0
             || outlier.failure_percentage > 0
-            || self.endpoints.values().any(|tracked| tracked.ejections > 0);
+            || self.endpoints.iter().any(|tracked| tracked.ejections > 0);
         let sweep = sweeps.then_some(self.swept + outlier.interval);
         let orders = self.orders.values().map(|(_, until)| *until).filter(|until| *until > now);
-        self.endpoints.values().filter_map(|tracked| tracked.due(config, now)).chain(sweep).chain(orders).min()
+        self.endpoints.iter().filter_map(|tracked| tracked.due(config, now)).chain(sweep).chain(orders).min()
     }
 
     /// How many endpoints are ejected now, and how many would take calls without ejections.
     fn ejected_and_usable(&self, now: Instant) -> (usize, usize) {
-        let count = |is: &dyn Fn(&Tracked) -> bool| self.endpoints.values().filter(|tracked| is(tracked)).count();
-        let usable = |tracked: &Tracked| matches!(tracked.verdict.state, State::Healthy | State::Ejected);
-        (count(&|tracked| tracked.is_ejected(now)), count(&usable))
+        let ejected = self.endpoints.iter().filter(|tracked| tracked.is_ejected(now));
+        let usable = self.judged.iter().filter(|it| matches!(it.verdict.state, State::Healthy | State::Ejected));
+        (ejected.count(), usable.count())
     }
 
     /// Ejects whoever failed too many calls in a row.
     fn eject_consecutive(&mut self, now: Instant) {
         let config = self.settings.health.clone();
         let most = config.outlier.consecutive;
-        let fails = |tracked: &Tracked| {
-            most > 0 && tracked.endpoint.state.failures_in_a_row() >= most && !tracked.is_ejected(now)
+        let fails = |state: &EndpointState, tracked: &Tracked| {
+            most > 0 && state.failures_in_a_row() >= most && !tracked.is_ejected(now)
         };
-        if !self.endpoints.values().any(fails) {
+        if !self.seen.iter().zip(&self.endpoints).any(|(endpoint, tracked)| fails(&endpoint.state, tracked)) {
             return;
         }
         let all = self.endpoints.len();
         let (mut ejected, usable) = self.ejected_and_usable(now);
-        for tracked in self.endpoints.values_mut().filter(|tracked| fails(tracked)) {
-            if outlier::may_eject(ejected, usable, all, &config.outlier) {
-                let row = tracked.endpoint.state.failures_in_a_row();
-                tracked.eject(format!("{row} calls in a row failed"), &config, now);
+        for (Endpoint { state, .. }, tracked) in self.seen.iter().zip(&mut self.endpoints) {
+            if fails(state, tracked) && outlier::may_eject(ejected, usable, all, &config.outlier) {
+                let row = state.failures_in_a_row();
+                tracked.eject(state, format!("{row} calls in a row failed"), &config, now);
                 ejected += 1;
             }
         }
@@ -281,8 +316,8 @@ impl Watched {
     fn sweep(&mut self, now: Instant) {
         let config = self.settings.health.clone();
         let mut windows = Vec::with_capacity(self.endpoints.len());
-        for tracked in self.endpoints.values_mut() {
-            let total = counted(&tracked.endpoint.state, &config);
+        for (endpoint, tracked) in self.seen.iter().zip(&mut self.endpoints) {
+            let total = counted(&endpoint.state, &config);
             let base = std::mem::replace(&mut tracked.base, total);
             windows.push(Window {
                 calls: total.calls.saturating_sub(base.calls),
@@ -294,10 +329,10 @@ impl Watched {
         }
         let all = self.endpoints.len();
         let (mut ejected, usable) = self.ejected_and_usable(now);
-        let mut places = self.endpoints.values_mut().collect::<Vec<_>>();
         for (at, reason) in outlier::outliers(&windows, &config.outlier) {
-            if !places[at].is_ejected(now) && outlier::may_eject(ejected, usable, all, &config.outlier) {
-                places[at].eject(reason, &config, now);
+            let outlier = &mut self.endpoints[at];
+            if !outlier.is_ejected(now) && outlier::may_eject(ejected, usable, all, &config.outlier) {
+                outlier.eject(&self.seen[at].state, reason, &config, now);
                 ejected += 1;
             }
         }

@@ -1,16 +1,17 @@
 //! What watchers tell the writer.
 
+use super::keys::Put;
 use crate::etcd::KeyValue;
 
 /// What happened under a prefix. A list is one change, so that nothing is ever half new.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// This is all that there is, whatever was said before.
     Reset {
         /// The revision at which it was.
         revision: i64,
-        /// All keys.
-        all: Vec<KeyValue>,
+        /// All keys, decoded page by page: a hundred thousand of them take much less room so.
+        all: Vec<Put>,
     },
     /// These keys changed. Nothing changed if there are none: the prefix is as it was, at a later revision.
     Delta {
@@ -25,11 +26,11 @@ pub enum Change {
 
 /// A key that was deleted or whose lease ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gone {
+pub(super) struct Gone {
     /// The whole key.
-    pub key: Vec<u8>,
+    pub(super) key: Vec<u8>,
     /// The revision at which it left.
-    pub revision: i64,
+    pub(super) revision: i64,
 }
 
 /// One message of a watcher.

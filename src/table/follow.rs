@@ -4,6 +4,7 @@
 
 use super::Relist;
 use super::change::{Change, Gone, Update};
+use super::keys::Put;
 use crate::etcd::{Event, Header, Listing, Response};
 
 /// Where a watcher stands.
@@ -42,7 +43,7 @@ pub(super) enum Ask {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
     /// A list. It may come at any time.
-    Listed(Listing),
+    Listed(Listing<Put>),
     /// A watch was opened.
     Opened(Header),
     /// A response of the watch.
@@ -88,7 +89,7 @@ impl Follow {
         }
     }
 
-    fn listed(self, Listing { header, keys }: Listing) -> (Follow, Option<Update>) {
+    fn listed(self, Listing { header, keys }: Listing<Put>) -> (Follow, Option<Update>) {
         let first = self.known == 0;
         let other = !first && (header.cluster != self.cluster || header.revision < self.known);
         let phase = match self.phase {

@@ -21,13 +21,36 @@ type Key = Arc<[u8]>;
 pub(super) type Dirty = HashSet<String>;
 
 /// What a key was decoded to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) revision: i64,
     pub(super) lease: i64,
-    pub(super) instances: Vec<Arc<Instance>>,
+    pub(super) instances: Box<[Arc<Instance>]>,
     /// Since when its disappearance is doubted.
     pub(super) doubted: Option<Instant>,
+}
+
+/// A key that was written, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Put {
+    key: Key,
+    entry: Entry,
+    /// Why it cannot be read, or only in part.
+    reason: Option<Box<str>>,
+}
+
+impl Put {
+    pub(super) fn read(decoder: &Decoder, kv: KeyValue) -> Put {
+        let (instances, reason) = match decoder.decode(&kv) {
+            Decoded::Instances(instances) => (instances, None),
+            Decoded::Flawed(instances, reason) => (instances, Some(reason)),
+            Decoded::NotAnInstance(_) => (Vec::new(), None),
+            Decoded::Unreadable(reason) => (Vec::new(), Some(reason)),
+        };
+        let instances = instances.into_iter().map(Arc::new).collect();
+        let entry = Entry { revision: kv.mod_revision, lease: kv.lease, instances, doubted: None };
+        Put { key: kv.key.into(), entry, reason: reason.map(|reason| clip(&reason).into()) }
+    }
 }
 
 /// The time after a disturbance in which a mass disappearance is doubted.
@@ -42,7 +65,7 @@ pub(super) struct Keys {
     entries: HashMap<Key, Entry>,
     /// The keys of each service.
     services: HashMap<String, BTreeSet<Key>>,
-    unreadable: BTreeMap<Key, String>,
+    unreadable: BTreeMap<Key, Box<str>>,
     /// `unreadable` as readers see it, until it changes.
     shown: Option<Arc<[Unreadable]>>,
     /// Everything up to this revision was in the last list.
@@ -93,11 +116,11 @@ impl Keys {
 
     /// Keys that cannot be read, with the reasons.
     pub(super) fn unreadable(&mut self) -> Arc<[Unreadable]> {
-        let show = |(key, reason): (&Key, &String)| {
-            let key = clip(&String::from_utf8_lossy(key));
-            Unreadable { key, reason: reason.clone() }
-        };
-        self.shown.get_or_insert_with(|| self.unreadable.iter().map(show).collect()).clone()
+        let shown = self
+            .unreadable
+            .iter()
+            .map(|(key, reason)| Unreadable { key: clip(&String::from_utf8_lossy(key)), reason: reason.to_string() });
+        self.shown.get_or_insert_with(|| shown.collect()).clone()
     }
 
     /// What is registered for a service.
@@ -144,7 +167,7 @@ impl Keys {
         self.judge(now, dirty);
     }
 
-    fn reset(&mut self, revision: i64, all: Vec<KeyValue>, now: Instant, window: Duration, dirty: &mut Dirty) {
+    fn reset(&mut self, revision: i64, all: Vec<Put>, now: Instant, window: Duration, dirty: &mut Dirty) {
         // A list that lacks what the watch never said had left is a disturbance by itself.
         if self.listed && self.window.is_none() && !window.is_zero() {
             self.window = Some(Window { until: now, vanished: HashMap::new() });
@@ -152,9 +175,10 @@ impl Keys {
         (self.floor, self.revision, self.listed) = (revision, revision, true);
         self.gone.clear();
         let mut missing: HashSet<Key> = self.entries.keys().cloned().collect();
-        for kv in all {
-            missing.remove(&*kv.key);
-            self.set(kv, dirty);
+        self.entries.reserve(all.len().saturating_sub(self.entries.len()));
+        for put in all {
+            missing.remove(&put.key);
+            self.set(put, dirty);
         }
         for key in missing {
             self.vanish(&key, dirty);
@@ -164,7 +188,7 @@ impl Keys {
     fn put(&mut self, kv: KeyValue, dirty: &mut Dirty) {
         if !self.is_old(&kv.key, kv.mod_revision) {
             self.gone.remove(&kv.key);
-            self.set(kv, dirty);
+            self.set(Put::read(&self.decoder, kv), dirty);
         }
     }
 
@@ -183,20 +207,11 @@ impl Keys {
         revision <= seen.unwrap_or(0).max(self.floor)
     }
 
-    fn set(&mut self, kv: KeyValue, dirty: &mut Dirty) {
-        let (instances, reason) = match self.decoder.decode(&kv) {
-            Decoded::Instances(instances) => (instances, None),
-            Decoded::Flawed(instances, reason) => (instances, Some(reason)),
-            Decoded::NotAnInstance(_) => (Vec::new(), None),
-            Decoded::Unreadable(reason) => (Vec::new(), Some(reason)),
-        };
-        let key: Key = kv.key.into();
+    fn set(&mut self, Put { key, entry, reason }: Put, dirty: &mut Dirty) {
         self.complain(&key, reason);
         if let Some(window) = &mut self.window {
             window.vanished.remove(&key);
         }
-        let instances = instances.into_iter().map(Arc::new).collect();
-        let entry = Entry { revision: kv.mod_revision, lease: kv.lease, instances, doubted: None };
         self.replace(&key, Some(entry), dirty);
     }
 
@@ -218,10 +233,9 @@ impl Keys {
     }
 
     /// Notes why a key cannot be read, or that it can, or is gone.
-    fn complain(&mut self, key: &Key, reason: Option<String>) {
-        let new = reason.map(|reason| clip(&reason));
-        if self.unreadable.get(key) != new.as_ref() {
-            match new {
+    fn complain(&mut self, key: &Key, reason: Option<Box<str>>) {
+        if self.unreadable.get(key) != reason.as_ref() {
+            match reason {
                 Some(reason) => self.unreadable.insert(key.clone(), reason),
                 None => self.unreadable.remove(key),
             };
@@ -259,7 +273,7 @@ impl Keys {
         let left = doubted.filter_map(|(key, entry, since)| {
             let over = now.saturating_duration_since(since) >= limit;
             let alive = |instance: &&Arc<Instance>| !over && !is_dead(instance);
-            let instances: Vec<_> = entry.instances.iter().filter(alive).cloned().collect();
+            let instances: Box<[_]> = entry.instances.iter().filter(alive).cloned().collect();
             let rest = (!instances.is_empty()).then(|| Entry { instances: instances.clone(), ..entry.clone() });
             (instances.len() < entry.instances.len()).then(|| (key.clone(), rest))
         });

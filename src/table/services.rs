@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use crate::registry::{Address, Instance};
 pub(super) struct Services {
     table: Table,
     slots: HashMap<Arc<str>, Known>,
-    /// Every endpoint that is or was not long ago, so that it is the same when it comes back.
-    endpoints: HashMap<String, HashMap<Address, Identity>>,
+    /// Every endpoint that is or was not long ago, by its service and label, so that it is the same when it comes back.
+    endpoints: HashMap<Arc<str>, HashMap<Arc<str>, Identity>>,
     count: u32,
     /// When endpoints that left were last looked for.
     swept: Instant,
@@ -30,10 +31,8 @@ struct Known {
     empty_since: Option<Instant>,
 }
 
-#[derive(Clone)]
 struct Identity {
     id: EndpointId,
-    label: Arc<str>,
     state: Arc<EndpointState>,
     /// Nobody had it when endpoints that left were last looked for.
     left: bool,
@@ -53,7 +52,8 @@ impl Services {
 
     /// Whether a connect to that instance failed and none has succeeded since.
     pub(super) fn is_unreachable(&self, instance: &Instance) -> bool {
-        let known = self.endpoints.get(&instance.service).and_then(|addresses| addresses.get(&instance.address));
+        let labels = self.endpoints.get(&*instance.service);
+        let known = labels.and_then(|labels| labels.get(&*instance.address.to_string()));
         known.is_some_and(|identity| identity.state.is_unreachable())
     }
 
@@ -105,13 +105,13 @@ impl Services {
     pub(super) fn forget(&mut self, after: Duration, now: Instant) {
         if now >= self.swept + after {
             self.swept = now;
-            self.endpoints.retain(|_, addresses| {
-                addresses.retain(|_, known| {
+            self.endpoints.retain(|_, labels| {
+                labels.retain(|_, known| {
                     let is_here = Arc::strong_count(&known.state) > 1;
                     let was_here = !std::mem::replace(&mut known.left, !is_here);
                     is_here || was_here
                 });
-                !addresses.is_empty()
+                !labels.is_empty()
             });
         }
         let before = self.slots.len();
@@ -148,32 +148,34 @@ impl Services {
                 *at = (entry, instance);
             }
         }
+        if newest.is_empty() {
+            return Endpoints::default();
+        }
+        let known = self.endpoints.entry(service.into()).or_default();
+        let mut text = String::new();
         let endpoint = |(entry, instance): (&Entry, &Arc<Instance>)| {
-            let Identity { id, label, state, .. } = self.identity(service, &instance.address);
+            text.clear();
+            let _ = write!(text, "{}", instance.address);
+            let (label, identity) = match known.get_key_value(&*text) {
+                Some((label, identity)) => (label.clone(), identity),
+                None => {
+                    self.count += 1;
+                    let label: Arc<str> = text.as_str().into();
+                    let new = Identity { id: EndpointId(self.count), state: Arc::default(), left: false };
+                    (label.clone(), &*known.entry(label).or_insert(new))
+                }
+            };
             Endpoint {
-                id,
+                id: identity.id,
                 instance: instance.clone(),
                 label,
                 lease: entry.lease,
                 revision: entry.revision,
                 doubted: entry.doubted.is_some(),
-                state,
+                state: identity.state.clone(),
             }
         };
         Endpoints::new(newest.into_values().map(endpoint).collect())
-    }
-
-    fn identity(&mut self, service: &str, address: &Address) -> Identity {
-        if !self.endpoints.contains_key(service) {
-            self.endpoints.insert(service.to_owned(), HashMap::new());
-        }
-        let addresses = self.endpoints.entry(service.to_owned()).or_default();
-        let count = &mut self.count;
-        let identity = addresses.entry(address.clone()).or_insert_with(|| {
-            *count += 1;
-            Identity { id: EndpointId(*count), label: address.to_string().into(), state: Arc::default(), left: false }
-        });
-        identity.clone()
     }
 
     fn publish_slots(&self) {

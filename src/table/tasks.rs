@@ -98,9 +98,10 @@ impl Tasks {
         let id = SourceId(self.count);
         let path: Arc<str> = prefix.path().into();
         let status = Arc::new(Shared::new(client.name().clone(), path.clone()));
-        self.tell(Message::Add { id, decoder: prefix.decoder(), status: status.clone(), replaces }).await;
+        let decoder = prefix.decoder();
+        self.tell(Message::Add { id, decoder: decoder.clone(), status: status.clone(), replaces }).await;
         let (config, writer) = (self.config.subscribe(), self.messages.clone());
-        let watcher = Watcher::new(id, client.clone(), path, config, status.clone(), writer);
+        let watcher = Watcher::new(id, client.clone(), path, decoder, config, status.clone(), writer);
         self.watchers.push(Watching { id, prefix, client, status, _task: Guard(tokio::spawn(watcher.run())) });
     }
 

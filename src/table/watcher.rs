@@ -7,10 +7,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval_at, sleep, sleep_until};
 
 use super::follow::{Ask, Follow, Input};
+use super::keys::Put;
 use super::status::Shared;
 use super::writer::{Message, SourceId};
 use super::{Config, Relist};
 use crate::etcd::{Client, Error, Response, Watch};
+use crate::registry::format::Decoder;
 use crate::telemetry::Rarely;
 
 /// The waits between attempts: the first, which doubles up to the last. What is waited is between half of it and all.
@@ -33,6 +35,7 @@ pub(super) struct Watcher {
     id: SourceId,
     client: Client,
     prefix: Arc<str>,
+    decoder: Decoder,
     config: watch::Receiver<Config>,
     status: Arc<Shared>,
     writer: mpsc::Sender<Message>,
@@ -47,12 +50,14 @@ impl Watcher {
         id: SourceId,
         client: Client,
         prefix: Arc<str>,
+        decoder: Decoder,
         config: watch::Receiver<Config>,
         status: Arc<Shared>,
         writer: mpsc::Sender<Message>,
     ) -> Self {
         let (follow, complaint) = (Follow::new(), Rarely::new(COMPLAIN));
-        Watcher { id, client, prefix, config, status, writer, follow, relist: Instant::now(), complaint, failures: 0 }
+        let relist = Instant::now();
+        Watcher { id, client, prefix, decoder, config, status, writer, follow, relist, complaint, failures: 0 }
     }
 
     /// Follows the prefix until it is dropped, which it may be at any point.
@@ -74,7 +79,7 @@ impl Watcher {
     async fn list(&mut self, reason: Option<Relist>) -> Result<(), Trouble> {
         // Also if it fails, so that a prefix that can be watched but not listed is watched.
         self.relist = self.next_relist();
-        let listing = self.client.list(self.prefix.as_bytes()).await?;
+        let listing = self.client.list_as(self.prefix.as_bytes(), |kv| Put::read(&self.decoder, kv)).await?;
         if let Some(reason) = reason {
             self.status.change(|status| *status.relists.entry(reason).or_default() += 1);
         }

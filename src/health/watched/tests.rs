@@ -74,8 +74,8 @@ impl Case {
 
     /// The state of each endpoint, by its first letter.
     fn states(&self) -> String {
-        let letter = |tracked: &Tracked| tracked.verdict.state.to_string().remove(0);
-        self.watched.endpoints.values().map(letter).collect()
+        let letter = |judged: &Judged| judged.verdict.state.to_string().remove(0);
+        self.watched.judged.iter().map(letter).collect()
     }
 
     fn shares(&self) -> Vec<u32> {
@@ -91,7 +91,7 @@ fn ejections_last_longer_each_time_and_are_forgiven_in_time() {
     case.fail(0, 1);
     assert_eq!(case.judge(), 1);
     assert_eq!((case.states(), case.shares()), ("ehh".into(), vec![0, 1_000, 1_000]));
-    let reason = &case.watched.endpoints[&EndpointId(1)].verdict.reason;
+    let reason = &case.watched.judged[0].verdict.reason;
     assert_eq!(reason, "5 calls in a row failed");
     // It takes one good call to begin anew.
     case.endpoints[1].state.call_failed(true);
@@ -181,7 +181,7 @@ fn a_reason_is_the_last_one() {
     for (answer, changed) in [("refused", true), ("refused", false), ("no answer", true)] {
         assert_eq!(case.watched.answered(EndpointId(1), Err(answer.to_owned())), changed);
         case.judge();
-        assert_eq!(case.watched.endpoints[&EndpointId(1)].verdict.reason, format!("its probes fail: {answer}"));
+        assert_eq!(case.watched.judged[0].verdict.reason, format!("its probes fail: {answer}"));
     }
 }
 
@@ -202,7 +202,7 @@ fn success_rates_are_those_of_the_interval() {
     assert_eq!(case.states(), "hhhhh");
     case.pass(1);
     assert_eq!(case.states(), "hhehh");
-    let reason = &case.watched.endpoints[&EndpointId(3)].verdict.reason;
+    let reason = &case.watched.judged[2].verdict.reason;
     assert!(reason.starts_with("60.0 % of its calls succeed, below "), "{reason}");
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::etcd::KeyValue;
+use crate::registry::format::{Decoder, FormatName};
 
 fn header(revision: i64) -> Header {
     Header { cluster: 1, member: 1, revision, term: 1 }
@@ -11,12 +12,16 @@ fn kv(key: &str, mod_revision: i64) -> KeyValue {
     KeyValue { key: key.into(), value: "a:1".into(), lease: 0, mod_revision, create_revision: 1 }
 }
 
+fn put() -> Put {
+    Put::read(&Decoder::new("", FormatName::Raw, None), kv("k", 3))
+}
+
 fn listing(revision: i64) -> Input {
-    Input::Listed(Listing { header: header(revision), keys: vec![kv("k", 3)] })
+    Input::Listed(Listing { header: header(revision), keys: vec![put()] })
 }
 
 fn reset(revision: i64, unsettled: bool) -> Option<Update> {
-    Some(Update { unsettled, change: Some(Change::Reset { revision, all: vec![kv("k", 3)] }) })
+    Some(Update { unsettled, change: Some(Change::Reset { revision, all: vec![put()] }) })
 }
 
 fn delta(revision: i64) -> Option<Update> {
@@ -147,7 +152,7 @@ fn another_cluster_needs_a_list() {
     ] {
         let follow = take(watching(), vec![(input, None)]);
         assert_eq!(follow.ask(), Ask::List(Some(Relist::OtherData)));
-        let listing = Listing { header: other, keys: vec![kv("k", 3)] };
+        let listing = Listing { header: other, keys: vec![put()] };
         take(follow, vec![(Input::Listed(listing), reset(11, true))]);
     }
 }

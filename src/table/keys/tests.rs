@@ -41,6 +41,7 @@ impl Case {
 
     fn reset(&mut self, all: Vec<KeyValue>) -> Vec<String> {
         self.revision += 1;
+        let all = all.into_iter().map(|kv| Put::read(&self.keys.decoder, kv)).collect();
         self.apply(false, Some(Change::Reset { revision: self.revision, all }))
     }
 

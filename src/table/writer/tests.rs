@@ -4,6 +4,7 @@ use super::*;
 use crate::etcd::KeyValue;
 use crate::registry::format::FormatName;
 use crate::table::change::{Change, Gone};
+use crate::table::keys::Put;
 use crate::table::{Endpoint, EndpointId};
 
 /// A writer with sources `/s1/`, `/s2/`, .., and the time.
@@ -48,6 +49,8 @@ impl Case {
 
     fn reset(&mut self, n: u64, all: Vec<KeyValue>) {
         self.revision += 1;
+        let decoder = |kv: &KeyValue| Decoder::new(str::from_utf8(&kv.key[..4]).unwrap(), FormatName::Raw, None);
+        let all = all.into_iter().map(|kv| Put::read(&decoder(&kv), kv)).collect();
         self.change(n, Change::Reset { revision: self.revision, all });
     }
 
