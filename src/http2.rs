@@ -26,7 +26,7 @@ mod stream;
 pub use client::{Client, ClientConnection, connect};
 pub use error::{Error, Reason};
 pub use handle::{Receiver, Sender};
-pub use head::RequestHead;
+pub use head::{RequestHead, TooLarge};
 pub use ping::PingPong;
 pub use server::{Accepted, Server};
 

@@ -63,7 +63,7 @@ impl Client {
     pub fn send(&self, head: &RequestHead<'_>, end: bool) -> Result<(Receiver, Sender), Error> {
         let shared = &self.0.0;
         let key = shared.lock().begin(head, end)?;
-        Ok(handles(shared, key))
+        Ok(handles(shared, key, false))
     }
 
     /// How many streams the server takes at a time; none if the connection is ending.

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::error::{Error, Reason};
@@ -20,6 +20,8 @@ use super::{Role, Settings};
 const FIRST_READ: usize = 4 << 10;
 /// What follows is read into memory that is still in the processor's cache.
 const LARGEST_READ: usize = 16 << 10;
+/// From this length on, payloads are read one by one.
+const LARGE: usize = 4 << 10;
 /// Reads before others get their turn.
 const READS: usize = 4;
 /// If so much waits to be written, nothing more is read that would have to be answered.
@@ -93,10 +95,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(self.wanted);
-        let room = self.input.capacity() - self.input.len();
-        let read = pin!(self.io.read_buf(&mut self.input)).poll(cx);
+        let rest = self.rest_of_payload();
+        self.input.reserve(rest.unwrap_or(self.wanted));
+        let room = rest.unwrap_or_else(|| self.input.capacity() - self.input.len());
+        let read = pin!(self.io.read_buf(&mut (&mut self.input).limit(room))).poll(cx);
         match read {
+            _ if rest.is_some() => {}
             Poll::Ready(Ok(n)) if n == room => self.wanted = (self.wanted * 4).min(LARGEST_READ),
             Poll::Ready(Ok(n)) if n < self.wanted / 2 => self.wanted = (self.wanted / 2).max(FIRST_READ),
             // Nothing is kept for as long as nothing comes.
@@ -104,6 +108,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             _ => {}
         }
         read
+    }
+
+    /// Of a large payload that has begun to come, what is missing, with the head behind it. More is not read then: the
+    /// beginning of the next payload would have to be copied to where there is room for the whole.
+    fn rest_of_payload(&self) -> Option<usize> {
+        let head = Head::read(&self.input).filter(|head| head.kind == frame::DATA && head.length >= LARGE)?;
+        (HEAD + head.length).checked_sub(self.input.len()).map(|rest| rest + HEAD)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -55,7 +55,7 @@ impl fmt::Display for Reason {
 /// Why a stream, or a whole connection, ended before its time.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// RST_STREAM, sent or received.
+    /// RST_STREAM, received, or sent because what came cannot be taken.
     #[error("the stream was reset: {reason}")]
     Reset {
         /// Why.
@@ -63,6 +63,9 @@ pub enum Error {
         /// The peer sent it.
         remote: bool,
     },
+    /// RST_STREAM, sent because whoever wrote to the stream gave it up.
+    #[error("the stream was given up: {0}")]
+    GivenUp(Reason),
     /// GOAWAY, sent or received. Received: the stream was provably not processed, or not begun.
     #[error("the connection was ended: {reason}")]
     GoAway {
@@ -80,14 +83,14 @@ impl Error {
     /// The error code, where one was sent.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Error::Reset { reason, .. } | Error::GoAway { reason, .. } => Some(*reason),
+            Error::Reset { reason, .. } | Error::GivenUp(reason) | Error::GoAway { reason, .. } => Some(*reason),
             Error::Lost(_) => None,
         }
     }
 
     /// The stream ended, and not the connection.
     pub fn is_reset(&self) -> bool {
-        matches!(self, Error::Reset { .. })
+        matches!(self, Error::Reset { .. } | Error::GivenUp(_))
     }
 
     /// The connection ended, or begins nothing new, by a GOAWAY.

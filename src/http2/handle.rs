@@ -14,7 +14,7 @@ use super::stream::{Side, register};
 pub struct Receiver {
     shared: Shared,
     key: Key,
-    /// All of it was read.
+    /// All of it was read, as far as is known without asking.
     ended: bool,
 }
 
@@ -24,9 +24,9 @@ pub struct Sender {
     key: Key,
 }
 
-/// Both handles of a stream, of which there is no other.
-pub(super) fn handles(shared: &Shared, key: Key) -> (Receiver, Sender) {
-    (Receiver { shared: shared.clone(), key, ended: false }, Sender { shared: shared.clone(), key })
+/// Both handles of a stream, of which there is no other. `ended`: there is nothing to read.
+pub(super) fn handles(shared: &Shared, key: Key, ended: bool) -> (Receiver, Sender) {
+    (Receiver { shared: shared.clone(), key, ended }, Sender { shared: shared.clone(), key })
 }
 
 impl Receiver {
@@ -39,6 +39,7 @@ impl Receiver {
         let mut state = self.shared.lock();
         let stream = &mut state.streams[self.key];
         if let Some(response) = stream.response.take() {
+            self.ended = stream.is_read();
             return Poll::Ready(Ok(response));
         }
         if let Some(error) = &stream.error {
@@ -66,6 +67,7 @@ impl Receiver {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         if stream.receiving == Side::Ended {
+            self.ended = true;
             return Poll::Ready(None);
         }
         if let Some(error) = &stream.error {
@@ -75,9 +77,17 @@ impl Receiver {
         Poll::Pending
     }
 
-    /// All of the message was read.
+    /// All of the message was read, as was seen when its head or the last part of it was taken: its end may come by itself,
+    /// and is then told by the next poll.
     pub fn is_end_stream(&self) -> bool {
-        self.ended || self.shared.lock().streams[self.key].is_read()
+        self.ended
+    }
+
+    /// Whether all that `content-length` says was read, or all that there is.
+    pub fn is_complete(&self) -> bool {
+        let state = self.shared.lock();
+        let stream = &state.streams[self.key];
+        self.ended || (stream.length_left == Some(0) && stream.error.is_none() && !stream.is_behind())
     }
 }
 
@@ -129,7 +139,7 @@ impl Sender {
 
     /// Ends the stream with an error.
     pub fn reset(&mut self, reason: Reason) {
-        self.shared.lock().reset(self.key, reason);
+        self.shared.lock().reset(self.key, reason, Error::GivenUp(reason));
     }
 
     /// Ready when the stream has ended before its time. Cancellation-safe.

@@ -30,6 +30,10 @@ pub(super) struct Block {
     pub(super) is_malformed: bool,
 }
 
+/// Marks a request of which fields were left out, for its header list was larger than it may be. It is to be refused.
+#[derive(Debug, Clone, Copy)]
+pub struct TooLarge;
+
 /// A message that breaks the rules, a PROTOCOL_ERROR of its stream.
 pub(super) struct Malformed;
 
@@ -54,8 +58,8 @@ impl Block {
     }
 
     pub(super) fn take(&mut self, field: Field, size: usize) {
-        let Some(left) = self.left.checked_sub(size).filter(|_| !self.is_too_large) else {
-            // Only the decoder goes on.
+        // What still fits behind it is kept: whoever answers wants to know what was asked.
+        let Some(left) = self.left.checked_sub(size) else {
             self.is_too_large = true;
             return;
         };
@@ -101,7 +105,9 @@ impl Block {
                 return Err(Malformed);
             }
         } else {
-            let (scheme, path) = (self.scheme.ok_or(Malformed)?, self.path.ok_or(Malformed)?);
+            // One that did not fit makes no difference to whoever refuses it.
+            let path = self.path.or_else(|| self.is_too_large.then(|| PathAndQuery::from_static("/")));
+            let (scheme, path) = (self.scheme.ok_or(Malformed)?, path.ok_or(Malformed)?);
             uri.scheme = self.authority.is_some().then_some(scheme);
             uri.path_and_query = Some(path);
         }

@@ -3,7 +3,7 @@
 use super::Role;
 use super::error::{Error, Reason};
 use super::frame::{self, Head, MAX_FRAME, MAX_WINDOW};
-use super::head::Block;
+use super::head::{Block, TooLarge};
 use super::ping::{CLOSING, OURS};
 use super::state::{Closing, Key, State};
 use super::stream::Side;
@@ -48,7 +48,7 @@ impl State {
     /// Resets a stream for an error of the peer's. Too many of them end the connection.
     fn reject(&mut self, key: Key, reason: Reason) -> Received {
         self.drop_incoming(key);
-        self.reset(key, reason);
+        self.reset(key, reason, Error::Reset { reason, remote: false });
         self.count_error()
     }
 
@@ -149,21 +149,26 @@ impl State {
             self.turn_away(id, Reason::REFUSED_STREAM);
             return Ok(());
         }
-        if block.is_too_large {
-            let headers = http::HeaderMap::new();
-            self.writer().response(id, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &headers, true);
-            if !end {
-                self.turn_away(id, Reason::NO_ERROR);
-            }
-            return Ok(());
-        }
-        let (request, length) = match block.into_request() {
+        let is_too_large = block.is_too_large;
+        let (mut request, length) = match block.into_request() {
             Ok((request, length)) if !end || length.unwrap_or(0) == 0 => (request, length),
+            // What is missing may be what did not fit.
+            Err(_) if is_too_large => {
+                let headers = http::HeaderMap::new();
+                self.writer().response(id, http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &headers, true);
+                if !end {
+                    self.turn_away(id, Reason::NO_ERROR);
+                }
+                return Ok(());
+            }
             _ => {
                 self.turn_away(id, Reason::PROTOCOL_ERROR);
                 return self.count_error();
             }
         };
+        if is_too_large {
+            request.extensions_mut().insert(TooLarge);
+        }
         let key = self.insert(id);
         let stream = &mut self.streams[key];
         stream.length_left = length;
@@ -189,7 +194,11 @@ impl State {
                 let Ok((response, length)) = block.into_response() else {
                     return self.reject(key, Reason::PROTOCOL_ERROR);
                 };
-                if too_large || (end && response.status().is_informational()) {
+                if too_large {
+                    // RFC 9113 section 10.5.1: a client may discard what it cannot process.
+                    return self.reject(key, Reason::CANCEL);
+                }
+                if end && response.status().is_informational() {
                     return self.reject(key, Reason::PROTOCOL_ERROR);
                 }
                 if response.status().is_informational() {
@@ -205,13 +214,17 @@ impl State {
                 stream.wake_receiver();
                 Ok(())
             }
-            Side::Body => match block.into_trailers() {
-                Ok(trailers) if end && stream.length_left.is_none_or(|left| left == 0) => {
-                    stream.trailers = Some(trailers);
-                    self.on_end(key)
+            Side::Body => {
+                let too_large = block.is_too_large;
+                match block.into_trailers() {
+                    Ok(trailers) if end && stream.length_left.is_none_or(|left| left == 0) => {
+                        stream.trailers = Some(trailers);
+                        self.on_end(key)
+                    }
+                    _ if too_large => self.reject(key, Reason::CANCEL),
+                    _ => self.reject(key, Reason::PROTOCOL_ERROR),
                 }
-                _ => self.reject(key, Reason::PROTOCOL_ERROR),
-            },
+            }
         }
     }
 

@@ -33,8 +33,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             {
                 let mut state = self.0.shared.lock();
                 if let Some((request, key)) = state.incoming.pop_front() {
-                    state.streams[key].handles = 2;
-                    let (receiver, sender) = handles(&self.0.shared, key);
+                    let stream = &mut state.streams[key];
+                    stream.handles = 2;
+                    let (receiver, sender) = handles(&self.0.shared, key, stream.is_read());
                     return Poll::Ready(Some(Ok((request.map(|()| receiver), sender))));
                 }
                 state.reset_early = 0;

@@ -321,7 +321,7 @@ impl State {
     }
 
     /// Tells the peer that a stream ends here.
-    pub(super) fn reset(&mut self, key: Key, reason: Reason) {
+    pub(super) fn reset(&mut self, key: Key, reason: Reason, error: Error) {
         let stream = &self.streams[key];
         if stream.open {
             let id = stream.id;
@@ -329,7 +329,7 @@ impl State {
             self.wake();
             self.remember(id);
         }
-        self.fail(key, Error::Reset { reason, remote: false });
+        self.fail(key, error);
     }
 
     /// Frames of a stream that was reset here may be on their way still.
@@ -404,7 +404,8 @@ impl State {
         if stream.open {
             // A server that has said all needs no more of the request: RFC 9113 section 8.1.
             let answered = role == Role::Server && stream.sending == Side::Ended;
-            self.reset(key, if answered { Reason::NO_ERROR } else { Reason::CANCEL });
+            let reason = if answered { Reason::NO_ERROR } else { Reason::CANCEL };
+            self.reset(key, reason, Error::GivenUp(reason));
         } else {
             self.forget(key);
         }

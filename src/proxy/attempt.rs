@@ -1,5 +1,6 @@
 //! One attempt at one endpoint.
 
+use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -8,9 +9,9 @@ use http::{Request, StatusCode, request};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::body::{RequestBody, Source};
+use super::body::{BodyError, RequestBody, Source};
 use super::pump::{Pump, PumpError};
-use super::respond::Failure;
+use super::respond::{self, Failure};
 use super::response::{Upload, Upstream};
 use super::service::Picked;
 use super::upstream_call::{Answer, Target};
@@ -31,8 +32,23 @@ pub(super) enum Setback {
     Fatal(Failure),
 }
 
-/// The client's fault, not the endpoint's.
-const BROKEN: Failure = Failure::BadRequest("its body broke off, stopped to come, or is malformed");
+/// What a body that broke off on its way from the client means.
+pub(super) fn broke_off(error: &BodyError) -> Failure {
+    match error {
+        BodyError::Http2(error) if error.is_remote() || error.reason().is_none() => Failure::Gone,
+        _ => Failure::BadRequest("its body broke off, stopped to come, or is malformed"),
+    }
+}
+
+/// The same of one that did not arrive.
+pub(super) fn not_carried(error: &PumpError) -> Option<Failure> {
+    match error {
+        PumpError::Source(error) => Some(broke_off(error)),
+        PumpError::Stalled(limit) => Some(Failure::NotTaken(*limit)),
+        // Who wants no more has said so.
+        PumpError::Sink(_) => None,
+    }
+}
 
 /// How an attempt begins.
 enum Start {
@@ -102,13 +118,13 @@ pub(super) async fn run(
 async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> Result<Answer, Setback> {
     let (mut receiver, sender, permit) = sent;
     let mut uploading = !body.is_end_stream();
-    let mut broken = false;
+    let mut failure = None;
     let mut pump = Pump::new(std::mem::take(body), sender, target.settings.config.stall_timeout);
     let answer = poll_fn(|cx| {
         if uploading && let Poll::Ready(done) = pump.poll(cx) {
             uploading = false;
-            broken = matches!(done, Err(PumpError::Source(_)));
-            if broken || matches!(done, Err(PumpError::Stalled(_))) {
+            failure = done.err().as_ref().and_then(not_carried);
+            if failure.is_some() {
                 pump.reset(Reason::CANCEL);
             }
         }
@@ -117,22 +133,16 @@ async fn over_http2(target: &Target<'_>, sent: Sent, body: &mut RequestBody) -> 
     match answer.await {
         Ok(response) => {
             pump.body.forget();
-            let upload = uploading.then(|| Upload(tokio::task::spawn_local(upload(pump)).abort_handle()));
+            let upload = uploading.then(|| Upload::new(pump));
             Ok(response.map(|()| (Source::Http2(receiver), Upstream::Http2 { permit, upload })))
         }
-        Err(_) if broken => Err(Setback::Fatal(BROKEN)),
-        Err(error) => {
-            *body = pump.into_body();
-            Err(setback(target, &error))
-        }
-    }
-}
-
-/// Carries the rest of a request while its response runs. An endpoint that wants no more of it is not a failure.
-async fn upload(mut pump: Pump<RequestBody>) {
-    let done = poll_fn(|cx| pump.poll(cx)).await;
-    if let Err(PumpError::Source(_) | PumpError::Stalled(_)) = done {
-        pump.reset(Reason::CANCEL);
+        Err(error) => match failure {
+            Some(failure) => Err(Setback::Fatal(failure)),
+            None => {
+                *body = pump.into_body();
+                Err(setback(target, &error))
+            }
+        },
     }
 }
 
@@ -141,10 +151,17 @@ fn setback(target: &Target<'_>, error: &Error) -> Setback {
     match error.reason() {
         Some(_) if error.is_go_away() && error.is_remote() => Setback::Closed,
         Some(Reason::REFUSED_STREAM) if error.is_remote() => Setback::Refused,
+        Some(reason) if error.is_reset() && !error.is_remote() => {
+            Setback::Fatal(Failure::BadAnswer(target.name(), respond::rejected(reason)))
+        }
         Some(reason) if error.is_reset() => Setback::Fatal(Failure::Reset(target.name(), reason)),
         Some(reason) => lost(target, &format_args!("it broke the rules of HTTP/2: {reason}")),
         None => lost(target, &""),
     }
+}
+
+fn too_large(target: &Target<'_>) -> Setback {
+    Setback::Fatal(Failure::BadAnswer(target.name(), respond::rejected(Reason::CANCEL)))
 }
 
 fn lost(target: &Target<'_>, detail: &dyn std::fmt::Display) -> Setback {
@@ -166,6 +183,10 @@ async fn over_http1(
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(lost(target, &"it switched protocols without being asked to"));
             }
+            // What it read into a buffer that was large already, it did not measure.
+            if headers::size(response.headers()) > target.service.settings.upstream.limits.max_header_bytes as usize {
+                return Err(too_large(target));
+            }
             headers::from_http1(&mut response);
             Ok(response.map(|body| (Source::Http1(body), Upstream::Http1(Box::new(connection)))))
         }
@@ -177,7 +198,11 @@ async fn over_http1(
             None => {
                 let error = error.into_error();
                 if error.is_user() {
-                    return Err(Setback::Fatal(BROKEN));
+                    let cause = StdError::source(&error).and_then(|cause| cause.downcast_ref::<BodyError>());
+                    return Err(Setback::Fatal(broke_off(cause.unwrap_or(&BodyError::Deadline))));
+                }
+                if error.is_parse_too_large() {
+                    return Err(too_large(target));
                 }
                 let parse = "it answered with something that is not HTTP/1.1";
                 Err(lost(target, if error.is_parse() { &parse } else { &"" }))

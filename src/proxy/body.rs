@@ -165,6 +165,14 @@ impl Source {
         }
     }
 
+    /// Whether all that was announced has been read, if something was.
+    pub(super) fn is_complete(&self) -> bool {
+        match self {
+            Source::Http2(receiver) => receiver.is_complete(),
+            _ => self.is_end_stream(),
+        }
+    }
+
     pub(super) fn size_hint(&self) -> SizeHint {
         match self {
             Source::Empty => SizeHint::with_exact(0),

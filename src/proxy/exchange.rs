@@ -20,6 +20,7 @@ use super::service::Service;
 use super::upstream_call::{self, Target};
 use super::worker::{Current, Worker};
 use super::{Settings, deadline, filters, headers};
+use crate::http2::TooLarge;
 use crate::route::{Fallback, SubsetChoice};
 use crate::wasm::Chain;
 
@@ -204,6 +205,9 @@ async fn filtered(
 }
 
 fn check(head: &request::Parts, settings: &Settings) -> Result<(), Failure> {
+    if head.extensions.get::<TooLarge>().is_some() {
+        return Err(Failure::TooManyBytes(settings.config.limits.max_header_bytes));
+    }
     let most = settings.config.max_header_fields;
     if head.headers.len() > most {
         return Err(Failure::TooManyFields(head.headers.len(), most));

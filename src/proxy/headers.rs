@@ -169,6 +169,11 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
+/// The bytes of a head, counted as HTTP/2 does: RFC 9113 section 6.5.2.
+pub(super) fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
 /// A header's value as a number that is the same in every worker and proxy; 0 if the header is not there.
 pub(super) fn hash(headers: &HeaderMap, name: &HeaderName) -> u64 {
     let Some(value) = headers.get(name) else { return 0 };

@@ -1,5 +1,6 @@
 //! What a caller is told when a call cannot be carried: the one place that turns a failure into an answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,12 +67,28 @@ pub(super) enum Failure {
     /// The endpoint reset the stream before it answered.
     #[error("an instance of service `{0}` reset the call: {1}")]
     Reset(String, Reason),
+    /// The endpoint's answer is none that can be passed on.
+    #[error("an instance of service `{0}` gave an answer that cannot be passed on: {1}")]
+    BadAnswer(String, Cow<'static, str>),
+    /// The endpoint does not read the request.
+    #[error(
+        "the instance took nothing of the request for {0:?} (proxy.stall_timeout); it may have processed what it took"
+    )]
+    NotTaken(Duration),
+    /// The client went away, or took its request back.
+    #[error("the client went away in the middle of its request")]
+    Gone,
     /// It took longer than the caller or the configuration allows.
     #[error("the deadline of the call passed after {} ms", .0.as_millis())]
     Deadline(Duration),
     /// The head of the request has too many fields.
     #[error("the request has {0} header fields; this proxy takes {1} at most (proxy.max_header_fields)")]
     TooManyFields(usize, usize),
+    /// The header list of the request is too large.
+    #[error(
+        "the header list of the request is larger than {0} bytes, the most that this proxy takes (proxy.limits.max_header_bytes)"
+    )]
+    TooManyBytes(u32),
     /// The request names no service.
     #[error("bad request: {0}")]
     NoRoute(#[from] NoRoute),
@@ -105,19 +122,24 @@ impl Failure {
             Failure::Loop(_) => "loop",
             Failure::Unreachable { .. } => "unreachable",
             Failure::Refused(_) => "refused",
-            Failure::ConnectionLost { .. } => "connection_lost",
+            Failure::ConnectionLost { .. } | Failure::NotTaken(_) => "connection_lost",
+            Failure::Gone => "cancelled",
             Failure::Reset(..) => "reset",
+            Failure::BadAnswer(..) => "bad_answer",
             Failure::Deadline(_) => "deadline",
             Failure::BadRequest(_) | Failure::NoRoute(_) => "bad_request",
             Failure::Filter(Stop::Answered(_) | Stop::Closed(_)) => "filter",
-            Failure::TooManyFields(..) | Failure::Filter(Stop::TooLarge(_)) => "too_large",
+            Failure::TooManyFields(..) | Failure::TooManyBytes(_) | Failure::Filter(Stop::TooLarge(_)) => "too_large",
             Failure::Filter(Stop::Failed(_) | Stop::Invalid(_) | Stop::Held(_)) => "filter_failed",
         }
     }
 
     /// Whether it speaks against the endpoint, and not against the call or its caller.
     pub(super) fn is_endpoints_fault(&self) -> bool {
-        matches!(self, Failure::ConnectionLost { .. } | Failure::Reset(..))
+        matches!(
+            self,
+            Failure::ConnectionLost { .. } | Failure::NotTaken(_) | Failure::Reset(..) | Failure::BadAnswer(..)
+        )
     }
 
     /// As an HTTP status and a gRPC one. A reset follows the table "HTTP2 Transport Mapping, Errors" of the gRPC
@@ -135,12 +157,16 @@ impl Failure {
             }
             Failure::Filter(Stop::Invalid(_)) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
             Failure::Loop(_) => (StatusCode::LOOP_DETECTED, Code::Unavailable),
-            Failure::ConnectionLost { .. } => (StatusCode::BAD_GATEWAY, Code::Unavailable),
+            Failure::ConnectionLost { .. } | Failure::NotTaken(_) => (StatusCode::BAD_GATEWAY, Code::Unavailable),
+            Failure::Gone => (StatusCode::BAD_REQUEST, Code::Cancelled),
+            Failure::BadAnswer(..) => (StatusCode::BAD_GATEWAY, Code::Internal),
             Failure::Reset(_, reason) => (StatusCode::BAD_GATEWAY, code_of_reset(*reason)),
             Failure::Deadline(_) | Failure::Filter(Stop::Held(_)) => {
                 (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded)
             }
-            Failure::TooManyFields(..) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::ResourceExhausted),
+            Failure::TooManyFields(..) | Failure::TooManyBytes(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::ResourceExhausted)
+            }
             Failure::BadRequest(_) | Failure::NoRoute(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
             Failure::Filter(Stop::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
         }
@@ -232,6 +258,14 @@ pub(super) fn trailers(code: Code, message: &str) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
     status_fields(&mut trailers, code, message);
     trailers
+}
+
+/// Why we reset the stream of an endpoint's answer, in words.
+pub(super) fn rejected(reason: Reason) -> Cow<'static, str> {
+    match reason {
+        Reason::CANCEL => "its header list is larger than the service's `limits.max_header_bytes`".into(),
+        reason => format!("it breaks the rules of HTTP/2 ({reason})").into(),
+    }
 }
 
 /// The gRPC status for a stream that was reset, by the table of the gRPC protocol.

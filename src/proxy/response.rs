@@ -1,5 +1,7 @@
 //! The body of a response on its way to the client, with all that lives exactly as long as it.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,9 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
+use super::attempt;
 use super::body::{BodyError, RequestBody, Source};
+use super::pump::Pump;
 use super::record::Record;
 use super::respond::{self, Code, Failure};
+use crate::http2::{Error, Reason};
 use crate::upstream::{Http1, StreamPermit};
 use crate::wasm::Chain;
 
@@ -30,18 +35,36 @@ pub(super) enum Upstream {
     Http2 {
         #[expect(dead_code, reason = "held for its drop, which counts the stream down")]
         permit: StreamPermit,
-        #[expect(dead_code, reason = "held for its drop, which ends an upload that the endpoint no longer wants")]
+        /// Dropped when the endpoint no longer wants it.
         upload: Option<Upload>,
     },
     Http1(Box<Http1<RequestBody>>),
 }
 
-/// The task that carries the rest of a request's body. Dropping it ends the upload.
-pub(super) struct Upload(pub(super) AbortHandle);
+/// The task that carries the rest of a request's body while the response runs. Dropping it ends the upload.
+pub(super) struct Upload {
+    task: AbortHandle,
+    failure: Rc<Cell<Option<Failure>>>,
+}
+
+impl Upload {
+    pub(super) fn new(mut pump: Pump<RequestBody>) -> Upload {
+        let failure = Rc::<Cell<_>>::default();
+        let told = failure.clone();
+        let task = tokio::task::spawn_local(async move {
+            let done = poll_fn(|cx| pump.poll(cx)).await;
+            if let Some(failure) = done.err().as_ref().and_then(attempt::not_carried) {
+                told.set(Some(failure));
+                pump.reset(Reason::CANCEL);
+            }
+        });
+        Upload { task: task.abort_handle(), failure }
+    }
+}
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -100,7 +123,20 @@ impl ResponseBody {
             BodyError::Deadline => {
                 ("deadline", Some(respond::trailers(Code::DeadlineExceeded, "the deadline of the call passed")))
             }
-            BodyError::Http2(error) if error.is_reset() => ("reset", None),
+            BodyError::Http2(Error::GivenUp(_)) => {
+                let failure = match &self.upstream {
+                    Some(Upstream::Http2 { upload: Some(upload), .. }) => upload.failure.take(),
+                    _ => None,
+                };
+                let failure = failure.unwrap_or(Failure::Gone);
+                (failure.label(), Some(failure.trailers()))
+            }
+            BodyError::Http2(error) if error.is_reset() && error.is_remote() => ("reset", None),
+            BodyError::Http2(error) if error.is_reset() => {
+                let why = error.reason().map(respond::rejected).unwrap_or_default();
+                let text = format!("the rest of the instance's answer cannot be passed on: {why}");
+                ("bad_answer", Some(respond::trailers(Code::Internal, &text)))
+            }
             BodyError::Filter(stop) => {
                 let failure = Failure::Filter(stop.clone());
                 let local = self.chain.as_ref().and_then(|chain| chain.exchange().local.take());
@@ -119,6 +155,15 @@ impl ResponseBody {
         match trailers {
             Some(trailers) if grpc => Some(Ok(Frame::trailers(trailers))),
             _ => Some(Err(error)),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    /// Whoever has all that `content-length` says need not wait for the end to be told by itself.
+    fn drop(&mut self) {
+        if self.record.is_some() && self.source.is_complete() {
+            self.finish("answered");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::telemetry::{Distribution, Families, Histogram, add, names};
 
 /// How an exchange ended, as its metric label says it. The first is the usual one.
-pub(super) const OUTCOMES: [&str; 18] = [
+pub(super) const OUTCOMES: [&str; 19] = [
     "answered",
     "cancelled",
     "stalled",
@@ -24,6 +24,7 @@ pub(super) const OUTCOMES: [&str; 18] = [
     "refused",
     "connection_lost",
     "reset",
+    "bad_answer",
     "deadline",
     "too_large",
     "bad_request",

@@ -247,6 +247,27 @@ async fn a_registration_that_leads_back_to_the_proxy_is_found_out() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_takes_nothing_of_a_request_is_at_fault() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let deaf = h2::server::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream).await;
+        let mut deaf = deaf.unwrap();
+        let mut calls = Vec::new();
+        while let Some(call) = deaf.accept().await {
+            calls.push(call);
+        }
+    });
+    let scene = Scene::new("proxy: {stall_timeout: 1s}\n").await;
+    scene.etcd.put("/services/greeter/deaf", &format!("h2c://{address}")).await;
+    scene.knows(1).await;
+    let reply = scene.client().await.grpc("greeter", "Unary", &[], &[b"hello"]).await.unwrap();
+    assert_eq!(reply.status, UNAVAILABLE, "{}", reply.message);
+    assert!(reply.message.contains("took nothing of the request for 1s"), "{}", reply.message);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_takes_no_streams_is_not_asked_by_ever_more_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -8,14 +8,14 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
 use crate::harness::{
     Backend, Client, Scene,
     client::{Answer, channel, full},
-    grpc, until,
+    eventually, grpc, until,
 };
 
 /// A proxy before a web server (`web`) and an HTTP/2 one (`new`).
@@ -32,6 +32,18 @@ impl Bridges {
         scene.etcd.put("/services/new/1", &new.url()).await;
         scene.reaches("new", "new").await;
         Self { scene, web, new }
+    }
+
+    /// Waits until so many of a service's exchanges have ended so.
+    async fn ended_as(&self, service: &str, outcome: &str, count: u32) {
+        let labels = [&*format!("service=\"{service}\""), &*format!("outcome=\"{outcome}\"")];
+        eventually("the exchanges to be counted", async || {
+            match self.scene.waypost.metric("waypost_exchanges_total", &labels).await {
+                counted if counted == f64::from(count) => Ok(()),
+                _ => Err(self.scene.waypost.metrics().await),
+            }
+        })
+        .await;
     }
 
     /// Each kind of client with each kind of service.
@@ -249,6 +261,63 @@ async fn a_client_s_broken_body_is_its_own_fault() {
         let counted = bridges.scene.waypost.metric("waypost_exchanges_total", &labels).await;
         assert!(counted > 0.0, "{service}");
     }
+}
+
+#[tokio::test]
+async fn so_is_one_that_breaks_while_the_answer_is_there() {
+    let bridges = Bridges::new().await;
+    let mut client = TcpStream::connect(bridges.scene.waypost.data).await.unwrap();
+    client
+        .write_all(b"POST /echo HTTP/1.1\r\nhost: new\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n")
+        .await
+        .unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"ab\r\n") {
+        assert!(client.read_buf(&mut said).await.unwrap() > 0, "{}", String::from_utf8_lossy(&said));
+    }
+    client.write_all(b"ZZ\r\n").await.unwrap();
+    let _ = timeout(Duration::from_secs(5), client.read_to_end(&mut said)).await.expect("it is closed");
+    bridges.ended_as("new", "bad_request", 1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_in_the_middle_of_its_request_cancels_it() {
+    let bridges = Bridges::new().await;
+    let stream = TcpStream::connect(bridges.scene.waypost.data).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post("http://new/").body(()).unwrap();
+    let (_response, mut body) = send.ready().await.unwrap().send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(b"ab"), false).unwrap();
+    until("the call to begin", || bridges.new.seen.open() == 1).await;
+    connection.abort();
+    bridges.ended_as("new", "cancelled", 1).await;
+}
+
+#[tokio::test]
+async fn an_answer_is_whole_when_its_length_has_come() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let head = http::Response::builder().header("content-length", "5").body(()).unwrap();
+            let mut body = respond.send_response(head, false).unwrap();
+            body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let _ = body.send_data(Bytes::new(), true);
+            });
+        }
+    });
+    let bridges = Bridges::new().await;
+    bridges.scene.etcd.put("/services/late/one", &format!("h2c://{address}")).await;
+    bridges.scene.knows(3).await;
+    let client = Client::h1(bridges.scene.waypost.data).await;
+    for _ in 0..3 {
+        assert_eq!(client.http("GET", "http://late/", &[], full("")).await.body, "hello");
+    }
+    bridges.ended_as("late", "answered", 3).await;
 }
 
 /// Sends bytes as they are, and reads until the proxy has nothing more to say.

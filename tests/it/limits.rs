@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
@@ -12,10 +11,11 @@ use tokio::{
 use crate::harness::{
     Backend, Client, Scene,
     client::{full, grpc_request},
-    grpc,
+    eventually, grpc,
 };
 
 const RESOURCE_EXHAUSTED: u32 = 8;
+const INTERNAL: u32 = 13;
 
 #[tokio::test]
 async fn too_many_header_fields_are_refused() {
@@ -39,18 +39,57 @@ async fn too_many_header_bytes_are_refused() {
     let backend = Backend::h2c("one").await;
     let scene = Scene::with("greeter", &[&backend], "proxy: {limits: {max_header_bytes: 8KiB}}\n").await;
     let long = "x".repeat(20_000);
+    let fields = [("x-long", &*long)];
     let client = scene.client().await;
-    let request = Request::get("http://greeter/").header("x-long", &long).body(full("")).unwrap();
-    // RFC 9113 leaves a choice: an answer with 431, or a reset.
-    let refused = match client.send(request).await {
-        Ok(response) => response.status() == 431,
-        Err(_) => true,
-    };
-    assert!(refused);
+    let reply = client.grpc("greeter", "Unary", &fields, &[b""]).await.unwrap();
+    assert_eq!(reply.status, RESOURCE_EXHAUSTED, "{}", reply.message);
+    assert!(reply.message.contains("proxy.limits.max_header_bytes"), "{}", reply.message);
+    for client in [client, Client::h1(scene.waypost.data).await] {
+        assert_eq!(client.http("GET", "http://greeter/", &fields, full("")).await.status, 431);
+    }
     assert_eq!(scene.client().await.unary("greeter").await.unwrap().status, 0);
-    let client = Client::h1(scene.waypost.data).await;
-    assert_eq!(client.http("GET", "http://greeter/", &[("x-long", &long)], full("")).await.status, 431);
     assert_eq!(backend.seen.calls(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_with_too_many_header_bytes_is_an_error_that_says_so() {
+    let backend = Backend::h2c("one").await;
+    let scene = Scene::with("greeter", &[&backend], "services: {default: {limits: {max_header_bytes: 4KiB}}}\n").await;
+    let client = scene.client().await;
+    let long = "x".repeat(5_000);
+    for name in ["x-echo-long", "x-trailer-long"] {
+        let reply = client.grpc("greeter", "Unary", &[(name, &long)], &[b""]).await.unwrap();
+        assert_eq!(reply.status, INTERNAL, "{name}: {}", reply.message);
+        assert!(reply.message.contains("limits.max_header_bytes"), "{name}: {}", reply.message);
+    }
+    let labels = ["service=\"greeter\"", "outcome=\"bad_answer\""];
+    eventually("both are counted", async || match scene.waypost.metric("waypost_exchanges_total", &labels).await {
+        2.0 => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert_eq!(client.unary("greeter").await.unwrap().status, 0);
+}
+
+#[tokio::test]
+async fn the_same_over_http1() {
+    let backend = Backend::http1("one").await;
+    let scene = Scene::with(
+        "greeter",
+        &[&backend],
+        "services: {default: {protocol: http1, limits: {max_header_bytes: 4KiB}}}\n",
+    )
+    .await;
+    let client = scene.client().await;
+    let long = "x".repeat(5_000);
+    // Also where the connection has a large buffer already.
+    for _ in 0..4 {
+        let reply = client.http("GET", "http://greeter/", &[("x-echo-long", &long)], full("")).await;
+        assert_eq!(reply.status, 502);
+        let text = String::from_utf8_lossy(&reply.body);
+        assert!(text.contains("limits.max_header_bytes"), "{text}");
+        assert_eq!(client.http("GET", "http://greeter/", &[], full("")).await.status, 200);
+    }
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn nothing_can_be_sent_after_a_reset() {
         } else {
             sender.reset(Reason::CANCEL);
         }
-        let expected = by_reset(Reason::CANCEL, remote);
+        let expected = if remote { by_reset(Reason::CANCEL, true) } else { name(&Error::GivenUp(Reason::CANCEL)) };
         assert_eq!(name(&ended(&mut sender).await), expected);
         peer.all().await;
         assert_eq!(name(&sender.respond(&Response::new(()), false).unwrap_err()), expected);

@@ -5,6 +5,7 @@ use tokio::time::timeout;
 
 use super::peer::*;
 use super::*;
+use crate::http2::TooLarge;
 
 /// Fields that fill a header list up to so many bytes, as RFC 9113 section 6.5.2 counts them.
 fn filled(bytes: usize) -> Vec<u8> {
@@ -24,21 +25,38 @@ fn parts(id: u32, block: &[u8], size: usize) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_header_list_that_is_too_large_is_answered_and_the_connection_goes_on() {
+async fn a_header_list_that_is_too_large_is_marked_or_answered_and_the_connection_goes_on() {
     let (mut peer, mut serving) = serve(OURS).await;
     let limit = OURS.max_header_bytes as usize;
     peer.write(&parts(1, &filled(limit), 10_000)).await;
     assert_eq!(serving.accept().await.0.headers()["filler"].len(), limit - 38 - 43 - 43 - 38 - 43);
     peer.all().await;
     for (id, size) in [(3, limit + 1), (5, 2 * limit)] {
-        peer.write(&parts(id, &filled(size), 10_000)).await;
-        let seen = peer.all().await;
-        let [Some(head)] = &seen[..] else { panic!("{seen:?}") };
-        assert_eq!(format!("{head:?}"), format!("HEADERS {id} end"));
-        assert!(head.payload.windows(3).any(|part| part == b"431"));
+        // What does not fit is left out, what comes behind it and fits is not.
+        peer.write(&parts(id, &[filled(size), field("behind", "it")].concat(), 10_000)).await;
+        let (request, _sender) = serving.accept().await;
+        assert!(request.extensions().get::<TooLarge>().is_some());
+        assert_eq!(request.headers().keys().collect::<Vec<_>>(), ["behind"]);
+        peer.all().await;
     }
-    peer.write(&post(7, END, &[])).await;
-    serving.accept().await;
+    // A path that does not fit makes no difference; without a method, it is no request that somebody could answer.
+    let endless = |what| {
+        let long = format!("/{}", "x".repeat(limit));
+        let value = |name, value: &str| if name == what { long.clone() } else { value.to_owned() };
+        POST.iter().flat_map(|(name, usual)| field(name, &value(*name, usual))).collect::<Vec<_>>()
+    };
+    peer.write(&parts(7, &endless(":path"), 10_000)).await;
+    let (request, sender) = serving.accept().await;
+    assert!(request.uri().path() == "/" && request.extensions().get::<TooLarge>().is_some());
+    drop((request, sender));
+    peer.all().await;
+    peer.write(&parts(9, &endless(":method"), 10_000)).await;
+    let seen = peer.all().await;
+    let [Some(head)] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(format!("{head:?}"), "HEADERS 9 end");
+    assert!(head.payload.windows(3).any(|part| part == b"431"));
+    peer.write(&post(11, END, &[])).await;
+    assert!(serving.accept().await.0.extensions().is_empty());
     assert!(serving.accepted.is_empty());
 }
 
@@ -51,12 +69,12 @@ async fn trailers_and_responses_that_are_too_large_are_reset() {
     assert!(read(&mut receiver).await.1.unwrap().is_some());
     let larger = [field("b", ""), large].concat();
     peer.write(&[post(3, 0, &[]), parts(3, &larger, 10_000)].concat()).await;
-    assert_eq!(peer.words().await, "RESET 3 code 1");
+    assert_eq!(peer.words().await, "RESET 3 code 8");
 
     let (mut peer, dialled) = dial(OURS, &[]).await;
     let (mut receiver, _sender) = dialled.begin(true);
     peer.write(&parts(1, &[field(":status", "200"), larger].concat(), 10_000)).await;
-    assert_eq!(name(&respond_to(&mut receiver).await.unwrap_err()), by_reset(Reason::PROTOCOL_ERROR, false));
+    assert_eq!(name(&respond_to(&mut receiver).await.unwrap_err()), by_reset(Reason::CANCEL, false));
     assert!(peer.is_answered().await);
 }
 

@@ -81,7 +81,7 @@ async fn their_server_learns_that_our_client_breaks_off() {
                 drop((receiver, sender));
             } else {
                 sender.reset(Reason::CANCEL);
-                assert_eq!(name(&read(&mut receiver).await.1.unwrap_err()), by_reset(Reason::CANCEL, false));
+                assert_eq!(name(&read(&mut receiver).await.1.unwrap_err()), name(&Error::GivenUp(Reason::CANCEL)));
             }
             let reset = match &mut response {
                 Some(response) => soon(poll_fn(|cx| response.poll_reset(cx))).await,

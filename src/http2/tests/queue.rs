@@ -75,7 +75,7 @@ async fn a_stream_that_waits_can_be_reset() {
     let (mut peer, dialled) = dial(OURS, &[(MAX_STREAMS, 0)]).await;
     let (mut receiver, mut sender) = dialled.begin(false);
     sender.reset(Reason::CANCEL);
-    assert_eq!(name(&respond_to(&mut receiver).await.unwrap_err()), by_reset(Reason::CANCEL, false));
+    assert_eq!(name(&respond_to(&mut receiver).await.unwrap_err()), name(&Error::GivenUp(Reason::CANCEL)));
     peer.write(&set(&[(MAX_STREAMS, 9)])).await;
     assert_eq!(peer.words().await, "SETTINGS flags 1");
     drop((receiver, sender));
