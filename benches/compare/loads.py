@@ -91,7 +91,8 @@ def h2load(machine, shape, name, port, calls):
     command = [DEBIAN / "bin/h2load", f"--requests={calls}", f"--clients={clients}"]
     command += [f"--max-concurrent-streams={shape.streams}", f"--data={request}", f"--log-file={log}"]
     command += ["--header=content-type: application/grpc", "--header=te: trailers"] if shape.http2 else ["--h1"]
-    command += [f"--rate={shape.churn}"] if shape.churn else []
+    # A hundred times a second, so that they don't come all at once.
+    command += [f"--rate={shape.churn // 100}", "--rate-period=10ms"] if shape.churn else []
     command += [f"--header={header}" for header in shape.headers]
     command += [f"--connect-to=127.0.0.1:{port}", f"http://echo{shape.path}"]
     output = run(machine.load_core, command, timeout=600)

@@ -19,7 +19,7 @@ def digits(values):
 
 
 def ratios(ours, theirs):
-    """Of rounds that ran one after the other, so that what the machine did to both is left out."""
+    """Of the same rounds, so that what the machine did to both is left out."""
     return [a.cpu / b.cpu for a, b in zip(ours, theirs) if b.cpu]
 
 
@@ -29,7 +29,8 @@ def table(rounds, ours="waypost"):
         cpu = [r.cpu for r in all_rounds]
         busy = statistics.median(r.busy for r in all_rounds)
         rates = spread((r.rate for r in all_rounds), 0) if busy < BUSY else f"load core {busy:.0f} % busy"
-        latencies = ", ".join(f"{statistics.median(values) / 1000:.2f}" for values in zip(*(r.latencies for r in all_rounds)))
+        half, most, all_but = ([value / 1000 for value in values] for values in zip(*(r.latencies for r in all_rounds)))
+        latencies = f"{statistics.median(half):.2f}, {spread(most, 2)}, {statistics.median(all_but):.2f}"
         if not any(cpu):
             lines.append(f"| {name} | | | | {rates} | {latencies} | |")
             continue

@@ -7,7 +7,7 @@
 
 Each proxy has one core to itself and one worker; load and server share another. What is compared is the CPU time of the
 proxy's processes, user and system by the kernel's accounting, divided by the calls: a figure that a busy machine disturbs
-less than it disturbs calls per second. Rounds of the proxies alternate, and ratios are taken between neighbours, so that a
+less than it disturbs calls per second. Rounds of the proxies alternate, and ratios are taken within a round, so that a
 change of the machine's mood meets all of them; what is left of it shows as a wide range. Calls per second are given only
 where the load's core had time to spare. The tables go to target/compare, as Markdown, and to standard output.
 """
@@ -15,6 +15,8 @@ where the load's core had time to spare. The tables go to target/compare, as Mar
 import argparse
 import dataclasses
 import datetime
+import math
+import random
 import signal
 import subprocess
 import sys
@@ -38,11 +40,17 @@ MORE = {
     "100 MB to the client": Shape(1, 1, f"/bench.Echo/Bytes/{100 * MB}", 32, 100 * MB + 5, least=3, most=20),
     "100 MB from the client": Shape(1, 1, body=100 * MB, least=3, most=20),
     "HTTP/1.1, 64 connections": Shape(64, 1, http2=False),
-    "500 connections a second, each for one call": Shape(1, 1, churn=500),
+    "2,000 connections a second, each for one call": Shape(1, 1, churn=2000),
 }
 RATE, RATE_SECONDS = 2000, 5
 ENDPOINTS = (2, 100, 10_000)
 IDLE_CONNECTIONS = 2000
+
+
+def mixed(names, number):
+    """The names in another order for each round, the same in each run: so that nobody always comes behind the same one."""
+    names = list(names)
+    return random.Random(number).sample(names, len(names))
 
 
 def measure(machine, shape, names, rounds, endpoints, start=None):
@@ -54,7 +62,7 @@ def measure(machine, shape, names, rounds, endpoints, start=None):
         calls = {n: warm_up(inner, shape, n, running[n], min(len(endpoints) * 2, shape.most)) for n in names}
         results = {name: [] for name in names}
         for number in range(1, rounds + 1):
-            for name in names:
+            for name in mixed(names, number):
                 results[name].append(shape_round(inner, shape, name, running[name], calls[name]))
                 last = results[name][-1]
                 say(f"  round {number}, {name}: {calls[name]} calls, {last.cpu:.2f} µs, {last.rate:.0f}/s, load core {last.busy:.0f} %")
@@ -65,8 +73,8 @@ def measure_fresh(machine, shape, names, rounds, endpoints):
     """The same with each proxy started for each round, one at a time: 10,000 endpoints are as many connections, and together
     they would be more than the server may have."""
     results = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
+    for number in range(1, rounds + 1):
+        for name in mixed(names, number):
             results[name] += measure(machine, shape, [name], 1, endpoints)[name]
     return results
 
@@ -78,7 +86,7 @@ def at_rate(machine, names, rounds, endpoints):
             rate_round(inner, RATE, 1, running[name])
         results = {name: [] for name in names}
         for number in range(1, rounds + 1):
-            for name in names:
+            for name in mixed(names, number):
                 results[name].append(rate_round(inner, RATE, RATE_SECONDS, running[name]))
                 say(f"  round {number}, {name}: {results[name][-1].latencies}")
         return results
@@ -87,7 +95,7 @@ def at_rate(machine, names, rounds, endpoints):
 def memory(machine, names, rounds, endpoints):
     found = {name: [] for name in names}
     for number in range(1, rounds + 1):
-        for name in found:
+        for name in mixed(names, number):
             with Machine(machine.proxy_core, machine.load_core) as inner:
                 found[name].append(idle_memory(proxies.ALL[name](inner, endpoints), IDLE_CONNECTIONS))
             say(f"  round {number}, {name}: {found[name][-1]}")
@@ -118,8 +126,8 @@ def wasm(machine, rounds, endpoints):
 
 def above_zero(kind):
     def read(text):
-        if (number := kind(text)) <= 0:
-            raise argparse.ArgumentTypeError("it must be more than 0")
+        if not 0 < (number := kind(text)) < math.inf:
+            raise argparse.ArgumentTypeError("it must be a number above 0")
         return number
 
     return read
@@ -138,10 +146,16 @@ def arguments():
     args.proxies = args.proxies.split(",")
     if unknown := set(args.proxies) - set(proxies.ALL):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(proxies.ALL)}")
+    if len(set(args.proxies)) < len(args.proxies):
+        parser.error("a proxy is named twice")
     if args.proxies == ["direct"]:
         parser.error("direct is no proxy: name one beside it")
+    if args.proxy_core == args.load_core:
+        parser.error("the load would take the proxy's time: it needs another core")
+    if args.what == "wasm" and (args.only or args.proxies != list(proxies.ALL)):
+        parser.error("wasm measures one shape with Waypost and Envoy; it takes neither --only nor --proxies")
     # What is not the whole has a file of its own.
-    args.some = "-some" if len(sys.argv) > 2 else ""
+    args.some = "-some" if any(arg.startswith("-") for arg in sys.argv[1:]) else ""
     args.found = False
     proxies.check(["waypost", "envoy"] if args.what == "wasm" else args.proxies)
     return args
@@ -155,7 +169,8 @@ class Report:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / f"{what}.md"
         self.text = head
-        self.add("")
+        # What there is stays until there is something new.
+        print(head, flush=True)
 
     def add(self, text):
         self.text += text
@@ -182,7 +197,8 @@ def main():
         if args.what == "full":
             more(machine, args, names, endpoints, [f"127.0.0.1:{http1}"], report)
         if not args.found:
-            fail(f"nothing is measured that has `{args.only}` in its name")
+            names = [*SHAPES] + ([*MORE, "endpoints", "latency", "memory"] if args.what == "full" else [])
+            fail(f"nothing is measured that has `{args.only}` in its name; there are:", *names)
 
 
 def wanted(args, name):
