@@ -9,6 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -17,6 +18,7 @@ pub struct Process {
     name: String,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -30,9 +32,8 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
         let lines = Arc::default();
-        keep(child.stdout.take().unwrap(), &lines);
-        keep(child.stderr.take().unwrap(), &lines);
-        Self { name: name.to_owned(), child, lines }
+        let readers = vec![keep(child.stdout.take().unwrap(), &lines), keep(child.stderr.take().unwrap(), &lines)];
+        Self { name: name.to_owned(), child, lines, readers }
     }
 
     /// Its number.
@@ -63,12 +64,15 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for its last words, unless a child of its own could still say something.
     pub async fn ended(&mut self, within: Duration) -> ExitStatus {
-        match timeout(within, self.child.wait()).await {
-            Ok(status) => status.unwrap(),
-            Err(_) => panic!("{} still runs after {within:?}; it said:\n{}", self.name, self.log().join("\n")),
+        let Ok(status) = timeout(within, self.child.wait()).await else {
+            panic!("{} still runs after {within:?}; it said:\n{}", self.name, self.log().join("\n"));
+        };
+        for reader in self.readers.drain(..) {
+            let _ = timeout(Duration::from_secs(1), reader).await;
         }
+        status.unwrap()
     }
 
     /// Ends it at once, and waits until it is gone.
@@ -87,14 +91,14 @@ impl Drop for Process {
     }
 }
 
-fn keep(output: impl AsyncRead + Send + Unpin + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+fn keep(output: impl AsyncRead + Send + Unpin + 'static, lines: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     tokio::spawn(async move {
         let mut output = BufReader::new(output).lines();
         while let Ok(Some(line)) = output.next_line().await {
             lines.lock().unwrap().push(line);
         }
-    });
+    })
 }
 
 /// Runs `command` to its end and returns what it printed; panics with all of it when it fails or takes too long.
