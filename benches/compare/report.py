@@ -26,6 +26,9 @@ def ratios(ours, theirs):
 def table(rounds, ours="waypost"):
     lines = [HEAD, "|---|---:|---:|---:|---:|---:|---:|"]
     for name, all_rounds in rounds.items():
+        if isinstance(all_rounds, str):
+            lines.append(f"| {name} | {all_rounds.partition(': ')[2]} | | | | | |")
+            continue
         cpu = [r.cpu for r in all_rounds]
         busy = statistics.median(r.busy for r in all_rounds)
         rates = spread((r.rate for r in all_rounds), 0) if busy < BUSY else f"load core {busy:.0f} % busy"
@@ -35,7 +38,7 @@ def table(rounds, ours="waypost"):
             lines.append(f"| {name} | | | | {rates} | {latencies} | |")
             continue
         system = statistics.median(r.system for r in all_rounds)
-        ratio = "" if name == ours or ours not in rounds else spread(ratios(rounds[ours], all_rounds), 2)
+        ratio = "" if name == ours or isinstance(rounds.get(ours, ""), str) else spread(ratios(rounds[ours], all_rounds), 2)
         peak = max(r.peak_kb for r in all_rounds) / 1000
         cells = [name, spread(cpu, digits(cpu)), f"{system:.{digits(cpu)}f}", ratio, rates, latencies, f"{peak:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
@@ -44,6 +47,7 @@ def table(rounds, ours="waypost"):
 
 def plot(shapes, title):
     """Bars of CPU per call, each with its range, a group per shape."""
+    shapes = {shape: {n: r for n, r in rounds.items() if not isinstance(r, str)} for shape, rounds in shapes.items()}
     names = list(dict.fromkeys(name for rounds in shapes.values() for name in rounds if any(r.cpu for r in rounds[name])))
     row, left, width = 18, 90, 620
     parts, y = [], 34

@@ -22,7 +22,7 @@ import subprocess
 import sys
 
 import proxies
-from loads import Shape, idle_memory, rate_round, shape_round, warm_up
+from loads import Lost, Shape, idle_memory, rate_round, shape_round, warm_up
 from machine import REPOSITORY, Machine, describe, fail, say
 from report import plot, spread, table
 
@@ -59,11 +59,21 @@ def measure(machine, shape, names, rounds, endpoints, start=None):
     with Machine(machine.proxy_core, machine.load_core) as inner:
         starts = start or {name: proxies.ALL[name] for name in names}
         running = {name: starts[name](inner, endpoints, http2=shape.http2) for name in names}
-        calls = {n: warm_up(inner, shape, n, running[n], min(len(endpoints) * 2, shape.most)) for n in names}
-        results = {name: [] for name in names}
-        for number in range(1, rounds + 1):
+        calls, results = {}, {name: [] for name in names}
+        for number in range(rounds + 1):
             for name in mixed(names, number):
-                results[name].append(shape_round(inner, shape, name, running[name], calls[name]))
+                try:
+                    if number == 0:
+                        calls[name] = warm_up(inner, shape, name, running[name], min(len(endpoints) * 2, shape.most))
+                        continue
+                    results[name].append(shape_round(inner, shape, name, running[name], calls[name]))
+                except Lost as lost:
+                    if name == "waypost" or start:
+                        fail(str(lost))
+                    # Others are measured all the same, and the table says of whom nothing can be said.
+                    say(str(lost))
+                    names, results[name] = [other for other in names if other != name], str(lost)
+                    continue
                 last = results[name][-1]
                 say(f"  round {number}, {name}: {calls[name]} calls, {last.cpu:.2f} µs, {last.rate:.0f}/s, load core {last.busy:.0f} %")
         return results
@@ -75,7 +85,8 @@ def measure_fresh(machine, shape, names, rounds, endpoints):
     results = {name: [] for name in names}
     for number in range(1, rounds + 1):
         for name in mixed(names, number):
-            results[name] += measure(machine, shape, [name], 1, endpoints)[name]
+            last = measure(machine, shape, [name], 1, endpoints)[name]
+            results[name] = last if isinstance(last, str) else results[name] + last
     return results
 
 
