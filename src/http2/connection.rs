@@ -20,8 +20,9 @@ use super::{Role, Settings};
 const FIRST_READ: usize = 4 << 10;
 /// What follows is read into memory that is still in the processor's cache.
 const LARGEST_READ: usize = 16 << 10;
-/// From this length on, payloads are read one by one.
+/// From this length on, payloads are read whole, so many at once. Whoever keeps one keeps the memory of all.
 const LARGE: usize = 4 << 10;
+const TOGETHER: usize = 4;
 /// Reads before others get their turn.
 const READS: usize = 4;
 /// If so much waits to be written, nothing more is read that would have to be answered.
@@ -110,11 +111,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         read
     }
 
-    /// Of a large payload that has begun to come, what is missing, with the head behind it. More is not read then: the
-    /// beginning of the next payload would have to be copied to where there is room for the whole.
+    /// Of a large payload that has begun to come, what is missing, with the head behind it, and some more of its kind.
+    /// Nothing else is read then: the beginning of a payload would have to be copied to where there is room for the whole.
     fn rest_of_payload(&self) -> Option<usize> {
         let head = Head::read(&self.input).filter(|head| head.kind == frame::DATA && head.length >= LARGE)?;
-        (HEAD + head.length).checked_sub(self.input.len()).map(|rest| rest + HEAD)
+        let whole = HEAD + head.length;
+        whole.checked_sub(self.input.len()).map(|rest| rest + (TOGETHER - 1) * whole + HEAD)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
