@@ -32,11 +32,13 @@ pub(super) enum Setback {
     Fatal(Failure),
 }
 
+const BROKEN: Failure = Failure::BadRequest("its body broke off, stopped to come, or is malformed");
+
 /// What a body that broke off on its way from the client means.
 pub(super) fn broke_off(error: &BodyError) -> Failure {
     match error {
         BodyError::Http2(error) if error.is_remote() || error.reason().is_none() => Failure::Gone,
-        _ => Failure::BadRequest("its body broke off, stopped to come, or is malformed"),
+        _ => BROKEN,
     }
 }
 
@@ -199,7 +201,7 @@ async fn over_http1(
                 let error = error.into_error();
                 if error.is_user() {
                     let cause = StdError::source(&error).and_then(|cause| cause.downcast_ref::<BodyError>());
-                    return Err(Setback::Fatal(broke_off(cause.unwrap_or(&BodyError::Deadline))));
+                    return Err(Setback::Fatal(cause.map_or(BROKEN, broke_off)));
                 }
                 if error.is_parse_too_large() {
                     return Err(too_large(target));
